@@ -1,0 +1,53 @@
+"""The broker and its queues.
+
+Redis holds wake-ups only. Losing all of it costs seconds, because the relay (`actors.relay`) sends again whatever is
+due; Dramatiq's own retries, delays, results and dead letters are therefore not used.
+
+Keys (namespace `statewave`, per queue Q): `statewave:Q` ids waiting, `statewave:Q.msgs` their messages,
+`statewave:__acks__.W.Q` what worker W has fetched, `statewave:__heartbeats__` when each worker was last heard.
+"""
+
+from __future__ import annotations
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from dramatiq.middleware import AgeLimit, Callbacks, CurrentMessage, Pipelines, Retries, ShutdownNotifications, TimeLimit
+from periodiq import PeriodiqMiddleware
+
+#: Lanes of work; a worker may serve all or a few.
+QUEUES = ("compile", "llm", "webhooks", "maintenance")
+
+NAMESPACE = "statewave"
+
+#: Milliseconds until the messages of a silent worker are handed back. The relay is faster; this only tidies up.
+HEARTBEAT_TIMEOUT_MS = 30_000
+
+#: Share of commands, per million, that look for silent workers (default 1,000: one command in a thousand).
+MAINTENANCE_CHANCE = 50_000
+
+#: Seconds after which a periodic message counts as stale. Ticks are made safe by the database, not by this.
+PERIODIC_SKIP_DELAY = 3600
+
+
+def build_broker(redis_url: str) -> RedisBroker:
+    """The broker with this project's middleware, set as Dramatiq's global one. Actors must be imported after it."""
+    broker = RedisBroker(
+        url=redis_url,
+        namespace=NAMESPACE,
+        heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
+        maintenance_chance=MAINTENANCE_CHANCE,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        middleware=[
+            AgeLimit(),
+            TimeLimit(),
+            ShutdownNotifications(),
+            Callbacks(),
+            Pipelines(),
+            Retries(max_retries=0),
+            CurrentMessage(),
+            PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY),
+        ],
+    )
+    dramatiq.set_broker(broker)
+    return broker

@@ -1,0 +1,1 @@
+"""Settings, logging, clocks, ids and the exception hierarchy: what every other room may import."""

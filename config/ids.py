@@ -1,0 +1,33 @@
+"""Identifiers. Rows get UUIDv7 (RFC 9562 §5.7), so that primary keys grow at the right edge of their index."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+import time
+from uuid import UUID
+
+_lock = threading.Lock()
+_last = 0
+_COUNTER_BITS = 12
+
+
+def uuid7() -> UUID:
+    """A time-ordered UUID; ids made by one process never go backwards.
+
+    The 12 bits after the millisecond are a counter (RFC 9562 §6.2, method 1): when more than 4,096 ids are
+    made within one millisecond, the timestamp runs ahead of the clock rather than repeat.
+    """
+    global _last
+    with _lock:
+        _last = max(time.time_ns() // 1_000_000 << _COUNTER_BITS, _last + 1)
+        stamp = _last
+    millis, counter = stamp >> _COUNTER_BITS, stamp & 0xFFF
+    random_bits = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
+    return UUID(int=millis << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | random_bits)
+
+
+def request_id() -> str:
+    """16 hexadecimal characters that name one request in logs and answers."""
+    return secrets.token_hex(8)

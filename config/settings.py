@@ -1,0 +1,252 @@
+"""Every setting of the server, read from `STATEWAVE_*` variables and validated once, at start.
+
+`Settings` is the single list: the README's configuration table is generated from it, and a variable that
+is not a field here does nothing. A bad value never starts a process; `ConfigurationError` names every bad
+variable at once with what would be accepted.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+PREFIX = "STATEWAVE_"
+
+
+class ConfigurationError(Exception):
+    """One or more variables hold values the server cannot run with."""
+
+    def __init__(self, problems: list[str]) -> None:
+        self.problems = problems
+        super().__init__("configuration refused:\n" + "\n".join(f"  - {problem}" for problem in problems))
+
+
+def _setting(default: Any, doc: str, parse: Callable[[str], Any]) -> Any:
+    return dataclasses.field(default=default, metadata={"doc": doc, "parse": parse})
+
+
+def text(value: str) -> str:
+    return value
+
+
+def optional_text(value: str) -> str | None:
+    return value or None
+
+
+def boolean(value: str) -> bool:
+    lowered = value.strip().lower()
+    if lowered in ("1", "true", "yes", "on"):
+        return True
+    if lowered in ("0", "false", "no", "off", ""):
+        return False
+    raise ValueError("use true or false")
+
+
+def integer(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        try:
+            number = int(value)
+        except ValueError:
+            raise ValueError(f"use a whole number from {minimum} to {maximum}") from None
+        if not minimum <= number <= maximum:
+            raise ValueError(f"use a whole number from {minimum} to {maximum}")
+        return number
+
+    return parse
+
+
+def seconds(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(f"use seconds from {minimum} to {maximum}") from None
+        if not minimum <= number <= maximum:
+            raise ValueError(f"use seconds from {minimum} to {maximum}")
+        return number
+
+    return parse
+
+
+def optional_seconds(minimum: float, maximum: float) -> Callable[[str], float | None]:
+    parse = seconds(minimum, maximum)
+    return lambda value: parse(value) if value.strip() else None
+
+
+def choice(*options: str) -> Callable[[str], str]:
+    def parse(value: str) -> str:
+        if value not in options:
+            raise ValueError(f"use one of {', '.join(options)}")
+        return value
+
+    return parse
+
+
+def text_list(value: str) -> tuple[str, ...]:
+    """A JSON list of strings, or the same separated by commas."""
+    stripped = value.strip()
+    if not stripped.startswith("["):
+        return tuple(part.strip() for part in stripped.split(",") if part.strip())
+    try:
+        items = json.loads(stripped)
+    except ValueError:
+        raise ValueError('use a JSON list such as ["https://app.example.com"]') from None
+    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
+        raise ValueError("use a JSON list of strings")
+    return tuple(items)
+
+
+def days_by_kind(value: str) -> Mapping[str, int]:
+    """A JSON object from memory kind to whole days, such as `{"episode_summary": 90}`."""
+    if not value.strip():
+        return {}
+    remedy = 'use a JSON object of kind to positive whole days, such as {"episode_summary": 90}'
+    try:
+        mapping = json.loads(value)
+    except ValueError:
+        raise ValueError(remedy) from None
+    if not isinstance(mapping, dict):
+        raise ValueError(remedy)
+    for kind, days in mapping.items():
+        if not isinstance(days, int) or isinstance(days, bool) or days < 1:
+            raise ValueError(f"{kind!r}: {remedy}")
+    return cast(Mapping[str, int], mapping)
+
+
+def database_url(value: str) -> str | None:
+    """A libpq URL. The form with a SQLAlchemy driver suffix, which existing deployments carry, is accepted."""
+    if not value:
+        return None
+    scheme, separator, rest = value.partition("://")
+    if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
+        raise ValueError("use postgresql://user:password@host:5432/database")
+    return f"postgresql://{rest}"
+
+
+def redis_url(value: str) -> str | None:
+    if not value:
+        return None
+    if not value.startswith(("redis://", "rediss://", "unix://")):
+        raise ValueError("use redis://host:6379/0, rediss:// or unix://")
+    return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The process's configuration. Fields carry the name of their variable without the prefix, in lower case."""
+
+    database_url: str | None = _setting(
+        None, "PostgreSQL to use; unset starts the embedded one under `STATEWAVE_DATA_DIR`", database_url
+    )
+    redis_url: str | None = _setting(
+        None, "Redis to use; unset starts the embedded one under `STATEWAVE_DATA_DIR`", redis_url
+    )
+    data_dir: str = _setting(".statewave", "Folder of the embedded servers' data and logs", text)
+    host: str = _setting("127.0.0.1", "Address the API binds to; any other than loopback needs an API key", text)
+    port: int = _setting(8100, "Port of the API", integer(1, 65535))
+    api_key: str | None = _setting(None, "Shared key that clients send; unset means open access", optional_text)
+    allow_open_access: bool = _setting(
+        False, "Start without an API key although the address is not loopback", boolean
+    )
+    allow_query_api_key: bool = _setting(
+        False, "Accept `?api_key=` as well; off because query strings end up in access logs", boolean
+    )
+    tenant_header: str = _setting("X-Tenant-ID", "Header that names the tenant", text)
+    require_tenant: bool = _setting(False, "Refuse requests without a tenant header", boolean)
+    cors_origins: tuple[str, ...] = _setting(("*",), "Origins that browsers may call from, as a JSON list", text_list)
+    max_body_bytes: int = _setting(
+        16 * 1024 * 1024, "Largest request body accepted, in bytes", integer(1024, 1024**3)
+    )
+    api_workers: int = _setting(2, "API processes", integer(1, 128))
+    api_threads: int = _setting(8, "Request threads of each API process", integer(1, 256))
+    worker_processes: int = _setting(1, "Worker processes that `statewave up` starts", integer(1, 64))
+    worker_threads: int = _setting(4, "Actor threads of each worker process", integer(1, 128))
+    pool_size: int = _setting(10, "Database connections of one process at most", integer(1, 200))
+    statement_timeout_seconds: float = _setting(
+        30.0, "Longest time one SQL statement may run", seconds(0.1, 3600)
+    )
+    compiler_type: str = _setting("heuristic", "How memories are compiled", choice("heuristic"))
+    compile_batch_size: int = _setting(500, "Episodes that one compile run takes at most", integer(1, 5000))
+    auto_compile_after_seconds: float | None = _setting(
+        5.0, "Quiet time after an episode until its subject is compiled; empty turns it off", optional_seconds(0, 86400)
+    )
+    auto_compile_at_latest_seconds: float = _setting(
+        60.0, "Longest time a subject that never goes quiet waits for its compilation", seconds(0, 86400)
+    )
+    compile_job_retention_hours: int = _setting(
+        168, "Hours that finished runs are kept; 0 keeps them for ever", integer(0, 24 * 3650)
+    )
+    kind_ttl_days: Mapping[str, int] = _setting(
+        {}, "Days until memories of a kind expire, as a JSON object; empty means never", days_by_kind
+    )
+    embedding_provider: str = _setting(
+        "local", "`local` (bundled, CPU, no key) or `none` (lexical retrieval only)", choice("local", "none")
+    )
+    default_max_context_tokens: int = _setting(
+        4000, "Token budget of a context request that names none", integer(1, 128_000)
+    )
+    lease_seconds: float = _setting(
+        30.0, "Time after which a run whose worker went silent is taken over", seconds(1, 3600)
+    )
+    log_format: str = _setting("text", "`text` for a terminal, `json` for a log collector", choice("text", "json"))
+    log_level: str = _setting("INFO", "Lowest level that is logged", choice("DEBUG", "INFO", "WARNING", "ERROR"))
+    sentry_dsn: str | None = _setting(None, "Sentry project that errors are reported to", optional_text)
+
+
+def variable(field_name: str) -> str:
+    """Name of the environment variable of a field."""
+    return PREFIX + field_name.upper()
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read and validate all settings from the environment, or from the mapping given.
+
+    Variables of the file named by `STATEWAVE_ENV_FILE` (default `.env`) fill what the environment leaves unset.
+
+    Raises:
+        ConfigurationError: naming each variable that is unusable, and what would be accepted.
+    """
+    source = with_env_file(os.environ) if environ is None else environ
+    values: dict[str, Any] = {}
+    problems: list[str] = []
+    for field in dataclasses.fields(Settings):
+        raw = source.get(variable(field.name))
+        if raw is None:
+            continue
+        try:
+            values[field.name] = field.metadata["parse"](raw)
+        except ValueError as ex:
+            problems.append(f"{variable(field.name)}: {ex}")
+    if problems:
+        raise ConfigurationError(problems)
+    settings = Settings(**values)
+    problems = _combination_problems(settings)
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _combination_problems(settings: Settings) -> list[str]:
+    problems = []
+    loopback = settings.host in ("127.0.0.1", "::1", "localhost")
+    if not loopback and settings.api_key is None and not settings.allow_open_access:
+        problems.append(
+            f"{variable('api_key')}: needed because {variable('host')}={settings.host} is reachable from other machines; "
+            f"set a key, or {variable('allow_open_access')}=true to serve everyone"
+        )
+    return problems
+
+
+def with_env_file(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment, completed by the `KEY=value` lines of its env file if there is one."""
+    path = Path(environ.get(variable("env_file"), ".env"))
+    if not path.is_file():
+        return environ
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if not line.lstrip().startswith("#"))
+    from_file = {key.strip(): value.strip().strip("'\"") for key, separator, value in pairs if separator}
+    return {**from_file, **environ}

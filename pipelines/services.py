@@ -1,0 +1,42 @@
+"""What one process owns and hands to the pipelines: settings, connections, the embedder, the way to wake a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.settings import Settings
+from storage.rows import Run
+from storage.transactions import Pool
+
+
+class Embedder(Protocol):
+    """Turns texts into unit vectors."""
+
+    @property
+    def model(self) -> str:
+        """Name stored with the vectors; vectors of different models are never compared."""
+
+    @property
+    def dimensions(self) -> int:
+        """Width of a vector."""
+
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """One unit row per text, (n, dimensions); a zero row for a text without words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of one process."""
+
+    settings: Settings
+    pool: Pool
+    embedder: Embedder | None
+    #: Tells the workers that a run is ready. Called after commit; it may fail or be lost, the relay makes good.
+    wake: Callable[[Run], None]
+    #: Raises when the broker does not answer.
+    ping_broker: Callable[[], None]

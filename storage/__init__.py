@@ -1,0 +1,1 @@
+"""PostgreSQL, and nothing else: connections, tenancy, migrations and every SQL statement of the server."""

@@ -1,0 +1,138 @@
+"""SQL of `episodes`: append, never change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+from psycopg.rows import class_row
+
+from storage.rows import Episode
+from storage.transactions import Connection
+
+_COLUMNS = "id, subject_id, session_id, source, type, payload, metadata, provenance, occurred_at, created_at"
+
+_INSERT = """
+insert into episodes (id, tenant_id, subject_id, seq, session_id, source, type, payload, metadata, provenance,
+                      body, idempotency_key, occurred_at, created_at)
+select e.id, %(tenant)s, e.subject_id, e.seq, e.session_id, e.source, e.type, e.payload, e.metadata, e.provenance,
+       e.body, e.idempotency_key, e.occurred_at, %(now)s
+  from unnest(%(id)s::uuid[], %(subject_id)s::text[], %(seq)s::bigint[], %(session_id)s::text[], %(source)s::text[],
+              %(type)s::text[], %(payload)s::json[], %(metadata)s::json[], %(provenance)s::json[], %(body)s::text[],
+              %(idempotency_key)s::text[], %(occurred_at)s::timestamptz[])
+       as e (id, subject_id, seq, session_id, source, type, payload, metadata, provenance, body, idempotency_key,
+             occurred_at)
+on conflict (tenant_id, subject_id, idempotency_key) where idempotency_key is not null do nothing
+returning id
+"""
+
+_BY_KEYS = f"""
+select idempotency_key, {_COLUMNS}
+  from episodes
+  join unnest(%(subjects)s::text[], %(keys)s::text[]) as wanted (wanted_subject, wanted_key)
+    on subject_id = wanted_subject and idempotency_key = wanted_key
+ where tenant_id = %(tenant)s
+"""
+
+_UNCOMPILED = f"""
+select seq, body, {_COLUMNS}
+  from episodes
+ where tenant_id = %(tenant)s and subject_id = %(subject)s and seq > %(after)s
+ order by seq
+ limit %(limit)s
+"""
+
+_BY_IDS = f"""
+select body, {_COLUMNS} from episodes where tenant_id = %s and subject_id = %s and id = any(%s)
+"""
+
+
+class NewEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An episode about to be appended; its sequence number is known once its subject is locked."""
+
+    id: UUID
+    subject_id: str
+    session_id: str | None
+    source: str
+    type: str
+    payload: bytes
+    metadata: bytes
+    provenance: bytes
+    body: str
+    idempotency_key: str | None
+    occurred_at: datetime
+
+
+class KeyedEpisode(Episode, frozen=True, kw_only=True):
+    """A stored episode with the idempotency key it was sent under."""
+
+    idempotency_key: str
+
+
+class EpisodeWithBody(Episode, frozen=True, kw_only=True):
+    """An episode with the text its passages point into."""
+
+    body: str
+
+
+class UncompiledEpisode(EpisodeWithBody, frozen=True, kw_only=True):
+    """An episode that waits for compilation, with its place in the subject."""
+
+    seq: int
+
+
+def insert_episodes(
+    conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], sequences: Sequence[int], *, now: datetime
+) -> set[UUID]:
+    """Append the rows whose idempotency keys are new, in one statement.
+
+    Call it with the subjects locked (`storage.subjects.reserve_sequences`): then a key that conflicts belongs to a
+    committed row, and sequence numbers follow commit order.
+
+    Returns:
+        The ids that were inserted; the others are repetitions of stored episodes.
+    """
+    parameters = {
+        "tenant": tenant_id,
+        "now": now,
+        "seq": list(sequences),
+        "payload": [row.payload.decode() for row in rows],
+        "metadata": [row.metadata.decode() for row in rows],
+        "provenance": [row.provenance.decode() for row in rows],
+        **{
+            name: [getattr(row, name) for row in rows]
+            for name in ("id", "subject_id", "session_id", "source", "type", "body", "idempotency_key", "occurred_at")
+        },
+    }
+    return {row[0] for row in conn.execute(_INSERT, parameters)}
+
+
+def episodes_by_keys(
+    conn: Connection, tenant_id: str, keys: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], Episode]:
+    """Stored episodes by (subject, idempotency key). Index: episodes_idempotency_key."""
+    with conn.cursor(row_factory=class_row(KeyedEpisode)) as cursor:
+        found = cursor.execute(
+            _BY_KEYS, {"tenant": tenant_id, "subjects": [s for s, _ in keys], "keys": [k for _, k in keys]}
+        ).fetchall()
+    return {(row.subject_id, row.idempotency_key): row for row in found}
+
+
+def uncompiled_episodes(
+    conn: Connection, tenant_id: str, subject_id: str, *, after_seq: int, limit: int
+) -> list[UncompiledEpisode]:
+    """The oldest episodes after a sequence number. Index: (tenant_id, subject_id, seq)."""
+    with conn.cursor(row_factory=class_row(UncompiledEpisode)) as cursor:
+        return cursor.execute(
+            _UNCOMPILED, {"tenant": tenant_id, "subject": subject_id, "after": after_seq, "limit": limit}
+        ).fetchall()
+
+
+def episodes_by_ids(
+    conn: Connection, tenant_id: str, subject_id: str, ids: Sequence[UUID]
+) -> dict[UUID, EpisodeWithBody]:
+    """Episodes of one subject by id, with their text. Index: the primary key."""
+    with conn.cursor(row_factory=class_row(EpisodeWithBody)) as cursor:
+        return {row.id: row for row in cursor.execute(_BY_IDS, (tenant_id, subject_id, list(ids)))}

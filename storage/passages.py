@@ -1,0 +1,165 @@
+"""SQL of `passage_blocks` and `passage_vectors`: a subject's retrieval units, column by column.
+
+A block holds up to 256 passages in arrival order; row N of a subject is passage N modulo 256 of block N div 256. The
+vectors of a block are kept apart, per model, so that a change of model never touches the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+
+from storage.passage_columns import PassageColumns
+from storage.transactions import Connection
+
+#: Passages per block: one block is what an append rewrites, about 90 KB with 256-dimensional vectors.
+BLOCK = 256
+
+#: One passage in `passage_blocks.passages`; little-endian and packed, 55 bytes.
+RECORD = np.dtype(
+    [
+        ("source_id", "V16"),
+        ("kind", "<u1"),
+        ("start", "<i4"),
+        ("stop", "<i4"),
+        ("session", "<u8"),
+        ("occurred_at", "<i8"),
+        ("valid_until", "<i8"),
+        ("speaker", "<u4"),
+        ("flags", "<u1"),
+        ("tokens", "<u2"),
+        ("term_counts", "<u2"),
+    ]
+)
+
+_LOAD = """
+select b.passages, b.terms, v.scales, v.vectors
+  from passage_blocks b
+  left join passage_vectors v
+    on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block and v.model = %(model)s
+ where b.tenant_id = %(tenant)s and b.subject_id = %(subject)s and b.block >= %(from_block)s
+ order by b.block
+"""
+
+_SAVE_BLOCK = """
+insert into passage_blocks (tenant_id, subject_id, block, passages, terms) values (%s, %s, %s, %b, %b)
+on conflict (tenant_id, subject_id, block) do update set passages = excluded.passages, terms = excluded.terms
+"""
+
+_SAVE_VECTORS = """
+insert into passage_vectors (tenant_id, subject_id, model, block, scales, vectors) values (%s, %s, %s, %s, %b, %b)
+on conflict (tenant_id, subject_id, model, block) do update set scales = excluded.scales, vectors = excluded.vectors
+"""
+
+
+def load_passages(
+    conn: Connection, tenant_id: str, subject_id: str, *, model: str, dimensions: int, from_block: int = 0
+) -> PassageColumns:
+    """All passages of a subject from a block on, in arrival order; blocks without vectors of `model` get zeros.
+
+    One statement; index: the primary keys of both tables.
+    """
+    parameters = {"tenant": tenant_id, "subject": subject_id, "model": model, "from_block": from_block}
+    with conn.cursor(binary=True) as cursor:
+        rows = cursor.execute(_LOAD, parameters).fetchall()
+    return decode_blocks(rows, dimensions=dimensions)
+
+
+def decode_blocks(
+    rows: list[tuple[bytes, bytes, bytes | None, bytes | None]], *, dimensions: int
+) -> PassageColumns:
+    """Columns from the rows of the two tables, in block order."""
+    records = np.frombuffer(b"".join(row[0] for row in rows), dtype=RECORD)
+    scales, vectors = [], []
+    for passages, _, scale, vector in rows:
+        count = len(passages) // RECORD.itemsize
+        scales.append(scale if scale is not None else bytes(4 * count))
+        vectors.append(vector if vector is not None else bytes(dimensions * count))
+    return PassageColumns(
+        terms=np.frombuffer(b"".join(row[1] for row in rows), dtype="<u4"),
+        scale=np.frombuffer(b"".join(scales), dtype="<f4"),
+        vectors=np.frombuffer(b"".join(vectors), dtype="i1").reshape(len(records), dimensions),
+        **{name: np.ascontiguousarray(records[name]) for name in RECORD.names or ()},
+    )
+
+
+def append_passages(
+    conn: Connection, tenant_id: str, subject_id: str, new: PassageColumns, *, stored: int, model: str
+) -> None:
+    """Add passages after the `stored` ones the subject has; its last block is completed first.
+
+    Call it with the subject locked or its run held, so that `stored` is still true.
+    """
+    if len(new.kind) == 0:
+        return
+    first_block = stored // BLOCK
+    if stored % BLOCK:
+        dimensions = new.vectors.shape[1]
+        tail = load_passages(
+            conn, tenant_id, subject_id, model=model, dimensions=dimensions, from_block=first_block
+        )
+        new = concatenate([tail, new])
+    write_blocks(conn, tenant_id, subject_id, new, first_block=first_block, model=model)
+
+
+def write_blocks(
+    conn: Connection, tenant_id: str, subject_id: str, columns: PassageColumns, *, first_block: int, model: str
+) -> None:
+    """Store the passages as blocks from `first_block` on, replacing what these blocks held."""
+    count = len(columns.kind)
+    term_ends = np.concatenate([[0], np.cumsum(columns.term_counts, dtype=np.int64)])
+    records = np.empty(count, dtype=RECORD)
+    for name in RECORD.names or ():
+        records[name] = getattr(columns, name)
+    blocks, vectors = [], []
+    for number, start in enumerate(range(0, count, BLOCK), first_block):
+        part = slice(start, min(start + BLOCK, count))
+        terms = columns.terms[term_ends[part.start] : term_ends[part.stop]]
+        blocks.append((tenant_id, subject_id, number, records[part].tobytes(), terms.astype("<u4").tobytes()))
+        vectors.append(
+            (
+                *(tenant_id, subject_id, model, number),
+                columns.scale[part].astype("<f4").tobytes(),
+                columns.vectors[part].tobytes(),
+            )
+        )
+    with conn.cursor() as cursor:
+        cursor.executemany(_SAVE_BLOCK, blocks)
+        cursor.executemany(_SAVE_VECTORS, vectors)
+
+
+def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime]) -> None:
+    """Take the passages of superseded or tombstoned memories out of retrieval from a time on.
+
+    Blocks that hold none of the sources are neither sent nor written.
+    """
+    if not sources:
+        return
+    ends = {source.bytes: int(end.timestamp() * 1_000_000) for source, end in sources.items()}
+    with conn.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            "select block, passages from passage_blocks where tenant_id = %s and subject_id = %s"
+            " and exists (select 1 from unnest(%s::bytea[]) as id where position(id in passages) > 0) for update",
+            (tenant_id, subject_id, list(ends)),
+        ).fetchall()
+    for block, passages in rows:
+        records = np.frombuffer(passages, dtype=RECORD).copy()
+        for source, end in ends.items():
+            records["valid_until"][records["source_id"] == np.void(source)] = end
+        conn.execute(
+            "update passage_blocks set passages = %b where tenant_id = %s and subject_id = %s and block = %s",
+            (records.tobytes(), tenant_id, subject_id, block),
+        )
+
+
+def concatenate(parts: list[PassageColumns]) -> PassageColumns:
+    """Passages one part after the other."""
+    first = parts[0]
+    return replace(
+        first,
+        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(first)},
+    )

@@ -1,0 +1,174 @@
+"""SQL of `subjects`, and the erasure of a subject from every table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import LiteralString
+
+import msgspec
+from psycopg.rows import class_row
+
+from storage.rows import Subject
+from storage.transactions import Connection
+
+#: Prefixes of subjects that exist for the server's own use and are never listed.
+HIDDEN_PREFIXES = ("_snapshot/", "_bootstrap_tmp/")
+
+#: Every table with rows of a subject besides `subjects` itself, in the order in which they are erased.
+#: tests/storage/test_erasure.py fails when a table with a subject_id column is missing here.
+TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
+    "runs",
+    "passage_vectors",
+    "passage_blocks",
+    "memories",
+    "memory_versions",
+    "episodes",
+)
+
+_RESERVE = """
+insert into subjects as s (tenant_id, subject_id, episode_count, last_seq, last_episode_at)
+select %(tenant)s, subject_id, n, n, now()
+  from unnest(%(subjects)s::text[], %(counts)s::bigint[]) as incoming (subject_id, n)
+ order by subject_id
+on conflict (tenant_id, subject_id) do update
+   set episode_count = s.episode_count + excluded.episode_count,
+       last_seq = s.last_seq + excluded.last_seq,
+       last_episode_at = excluded.last_episode_at
+returning subject_id, last_seq
+"""
+
+_LIST = """
+select subject_id, episode_count, memory_count
+  from subjects
+ where tenant_id = %(tenant)s and not subject_id ^@ any(%(hidden)s)
+   and (episode_count > 0 or memory_count > 0)
+ order by subject_id
+ limit %(limit)s offset %(offset)s
+"""
+
+_COUNT = """
+select count(*) from subjects
+ where tenant_id = %(tenant)s and not subject_id ^@ any(%(hidden)s) and (episode_count > 0 or memory_count > 0)
+"""
+
+_COMPILE_PROGRESS = """
+select compiled_seq, last_seq, passage_count, speakers, last_episode_at
+  from subjects where tenant_id = %s and subject_id = %s
+"""
+
+_PUBLISHED = """
+update subjects
+   set compiled_seq = greatest(compiled_seq, %(compiled_seq)s),
+       memory_count = memory_count + %(memories)s,
+       passage_count = passage_count + %(passages)s,
+       speakers = (select coalesce(array_agg(distinct name order by name), '{}')
+                     from unnest(speakers || %(speakers)s::text[]) as name)
+ where tenant_id = %(tenant)s and subject_id = %(subject)s
+"""
+
+
+class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
+    """How far a subject is compiled."""
+
+    compiled_seq: int
+    last_seq: int
+    passage_count: int
+    speakers: list[str]
+    last_episode_at: datetime | None
+
+    @property
+    def uncompiled(self) -> int:
+        return self.last_seq - self.compiled_seq
+
+
+def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> dict[str, int]:
+    """Lock the subjects, creating those that are new, and reserve so many episode sequence numbers for each.
+
+    The locks are taken in the order of the subject ids, so that batches which share subjects cannot deadlock.
+
+    Returns:
+        The last number reserved for each subject.
+    """
+    rows = conn.execute(
+        _RESERVE, {"tenant": tenant_id, "subjects": list(counts), "counts": list(counts.values())}
+    ).fetchall()
+    return dict(rows)
+
+
+def release_episodes(conn: Connection, tenant_id: str, duplicates: Mapping[str, int]) -> None:
+    """Take back what `reserve_sequences` counted for episodes that turned out to be stored already."""
+    conn.execute(
+        "update subjects s set episode_count = s.episode_count - d.n"
+        "  from unnest(%(subjects)s::text[], %(counts)s::bigint[]) as d (subject_id, n)"
+        " where s.tenant_id = %(tenant)s and s.subject_id = d.subject_id",
+        {"tenant": tenant_id, "subjects": list(duplicates), "counts": list(duplicates.values())},
+    )
+
+
+def list_subjects(conn: Connection, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Subject], int]:
+    """One page of subjects by id, and the number of all of them. Index: the primary key."""
+    parameters = {
+        "tenant": tenant_id,
+        "hidden": list(HIDDEN_PREFIXES),
+        "limit": limit,
+        "offset": offset,
+    }
+    with conn.cursor(row_factory=class_row(Subject)) as cursor:
+        page = cursor.execute(_LIST, parameters).fetchall()
+    if offset == 0 and len(page) < limit:
+        return page, len(page)
+    total = conn.execute(_COUNT, parameters).fetchone()
+    return page, total[0] if total else 0
+
+
+def progress(conn: Connection, tenant_id: str, subject_id: str, *, lock: bool = False) -> SubjectProgress | None:
+    """How far the subject is compiled; None when nothing is stored of it."""
+    query = _COMPILE_PROGRESS + (" for update" if lock else "")
+    with conn.cursor(row_factory=class_row(SubjectProgress)) as cursor:
+        return cursor.execute(query, (tenant_id, subject_id)).fetchone()
+
+
+def record_publication(
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    compiled_seq: int,
+    memories: int,
+    passages: int,
+    speakers: Sequence[str],
+) -> None:
+    """Move the compile watermark and the counters by what a compilation published."""
+    conn.execute(
+        _PUBLISHED,
+        {
+            "tenant": tenant_id,
+            "subject": subject_id,
+            "compiled_seq": compiled_seq,
+            "memories": memories,
+            "passages": passages,
+            "speakers": list(speakers),
+        },
+    )
+
+
+def erase(conn: Connection, tenant_id: str, subject_id: str) -> tuple[int, int]:
+    """Delete every row of the subject, in every table.
+
+    Locking the subject first lets running appends and publications finish, and makes those that wait find nothing.
+
+    Returns:
+        The number of episodes and of memories that were deleted.
+    """
+    conn.execute(
+        "select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id)
+    )
+    deleted = {}
+    for table in TABLES_OF_A_SUBJECT:
+        # The memory trigger keeps versions on update only, so their deletion can follow in any order.
+        deleted[table] = conn.execute(
+            f"delete from {table} where tenant_id = %s and subject_id = %s", (tenant_id, subject_id)
+        ).rowcount
+    conn.execute("delete from subjects where tenant_id = %s and subject_id = %s", (tenant_id, subject_id))
+    return deleted["episodes"], deleted["memories"]

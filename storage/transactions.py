@@ -1,0 +1,114 @@
+"""Connections and transactions. Every statement of the server runs inside one of the two kinds opened here.
+
+`tenant_transaction` sees the rows of one tenant, enforced by PostgreSQL: the role `statewave_app` has no right to
+bypass the row-level security that migration 0001 forces. `operator_transaction` sees all tenants; only sweeps and
+operators ask for it. Role and tenant are set for the transaction alone, so a transaction pooler between the
+server and PostgreSQL cannot hand them to somebody else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from contextvars import ContextVar
+from functools import lru_cache
+from typing import Any, Self, TypeAlias
+
+import msgspec
+import psycopg
+from psycopg import sql
+from psycopg.adapt import Loader
+from psycopg.rows import TupleRow
+from psycopg_pool import ConnectionPool
+
+Connection: TypeAlias = psycopg.Connection[TupleRow]
+Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
+
+#: Statements sent since the value was last reset: lets a request report what it cost in round trips.
+statements_sent: ContextVar[int] = ContextVar("statements_sent", default=0)
+
+#: Seconds a request waits for a connection before it is told that the service is unavailable.
+POOL_TIMEOUT_SECONDS = 5.0
+
+_BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
+
+
+class CountingCursor(psycopg.Cursor[TupleRow]):
+    """A cursor that counts what it sends."""
+
+    def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None) -> Self:
+        statements_sent.set(statements_sent.get() + 1)
+        return super().execute(query, params, prepare=prepare, binary=binary)
+
+
+def open_pool(database_url: str, *, size: int = 10, statement_timeout_seconds: float = 30.0) -> Pool:
+    """Open a pool of at most `size` connections for this process. Open it after a fork, never before.
+
+    Raises:
+        psycopg_pool.PoolTimeout: when the server does not answer within ten seconds.
+    """
+    milliseconds = int(statement_timeout_seconds * 1000)
+    pool: Pool = ConnectionPool(
+        database_url,
+        open=False,
+        min_size=min(2, size),
+        max_size=size,
+        timeout=POOL_TIMEOUT_SECONDS,
+        max_lifetime=1800,
+        configure=_configure(milliseconds),
+        kwargs={"autocommit": True, "cursor_factory": CountingCursor, "application_name": "statewave"},
+    )
+    pool.open(wait=True, timeout=10)
+    return pool
+
+
+class _RawJson(Loader):
+    """Hands `json` columns on as the text they are: documents are stored to be returned, not to be looked into."""
+
+    def load(self, data: bytes | bytearray | memoryview) -> msgspec.Raw:
+        return msgspec.Raw(bytes(data))
+
+
+def _configure(statement_timeout_ms: int) -> Any:
+    def configure(conn: Connection) -> None:
+        conn.adapters.register_loader("json", _RawJson)
+        conn.execute(
+            f"set statement_timeout = {statement_timeout_ms}; set idle_in_transaction_session_timeout = 60000;"
+            " set timezone = 'UTC'"
+        )
+
+    return configure
+
+
+@contextlib.contextmanager
+def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
+    """A transaction that sees and writes rows of `tenant_id` only. Commits on leaving, rolls back on any exception."""
+    with _transaction(pool, _begin("statewave_app", tenant_id)) as conn:
+        yield conn
+
+
+@contextlib.contextmanager
+def operator_transaction(pool: Pool) -> Iterator[Connection]:
+    """A transaction over all tenants, for sweeps and operators."""
+    with _transaction(pool, _begin("statewave_operator", "")) as conn:
+        yield conn
+
+
+@lru_cache(maxsize=1024)
+def _begin(role: str, tenant_id: str) -> sql.Composed:
+    # One simple-protocol message carries all three statements: one round trip instead of three.
+    return sql.SQL(_BEGIN).format(role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+
+
+@contextlib.contextmanager
+def _transaction(pool: Pool, begin: sql.Composed) -> Iterator[Connection]:
+    with pool.connection() as conn:
+        conn.execute(begin)
+        try:
+            yield conn
+        except BaseException:
+            with contextlib.suppress(psycopg.OperationalError):
+                conn.execute("rollback")
+            raise
+        conn.execute("commit")
+
