@@ -31,7 +31,7 @@ PERIODIC_SKIP_DELAY = 3600
 
 def build_broker(redis_url: str) -> RedisBroker:
     """The broker with this project's middleware, set as Dramatiq's global one. Actors must be imported after it."""
-    broker = RedisBroker(
+    broker = RedisBroker(  # type: ignore[no-untyped-call]
         url=redis_url,
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

@@ -6,8 +6,11 @@ wherever it was cut.
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import dramatiq
 
+from actors.process import services
 from actors.stages import work_on
 from actors.wake import actor_name
 from pipelines import backoff, compile_stages
@@ -20,9 +23,8 @@ TIME_LIMIT_MS = 600_000
 @dramatiq.actor(actor_name=actor_name("compile", COMPILE), queue_name="compile", time_limit=TIME_LIMIT_MS)
 def compile_episodes(run_id: str) -> None:
     """Draft memories and passages from the subject's uncompiled episodes."""
-    if not compile_stages.is_quiet(run_id):
-        return
-    work_on(run_id, COMPILE, compile_stages.draft, backoff.COMPILE)
+    if compile_stages.is_quiet(services(), UUID(run_id)):
+        work_on(run_id, COMPILE, compile_stages.draft, backoff.COMPILE)
 
 
 @dramatiq.actor(actor_name=actor_name("compile", LABEL), queue_name="compile", time_limit=TIME_LIMIT_MS)

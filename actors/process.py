@@ -27,7 +27,8 @@ class ProcessServices(Middleware):
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
         opened = services()
-        queues = [queue for queue in broker.get_declared_queues() if not worker.queues or queue in worker.queues]
+        served = worker.consumer_whitelist
+        queues = [queue for queue in broker.get_declared_queues() if not served or queue in served]
         self._relay = Relay(opened.pool, queues)
         self._relay.start()
 

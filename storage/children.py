@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from storage.system_user import credentials
+
 #: A log file is set aside when it is larger than this at start, in bytes.
 LOG_ROTATE_BYTES = 10 * 1024 * 1024
 
@@ -73,11 +75,9 @@ class Child:
                 stdout=output,
                 stderr=subprocess.STDOUT if output is not None else None,
                 env=None if self.environ is None else dict(self.environ),
-                user=self.user,
-                group=_primary_group(self.user),
-                extra_groups=[] if self.user else None,
                 cwd=self.cwd,
                 start_new_session=True,
+                **credentials(self.user),
             )
         except OSError as ex:
             raise StartFailed(f"{self.name} cannot be run: {ex}") from ex
@@ -215,14 +215,6 @@ def last_lines(path: Path | None, count: int = 5) -> str:
         return ""
     lines = path.read_text(errors="replace").splitlines()[-count:]
     return "".join(f"\n    {line}" for line in lines)
-
-
-def _primary_group(user: str | None) -> int | None:
-    if user is None:
-        return None
-    import pwd
-
-    return pwd.getpwnam(user).pw_gid
 
 
 class _Guardian:

@@ -6,14 +6,14 @@ vectors of a block are kept apart, per model, so that a change of model never to
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import TypeAlias
 from uuid import UUID
 
 import numpy as np
 
-from storage.passage_columns import PassageColumns
+from storage.passage_columns import PassageColumns, concatenate, take
 from storage.transactions import Connection
 
 #: Passages per block: one block is what an append rewrites, about 90 KB with 256-dimensional vectors.
@@ -35,6 +35,11 @@ RECORD = np.dtype(
         ("term_counts", "<u2"),
     ]
 )
+
+COLUMNS = RECORD.names or ()
+
+#: Passages, terms, scales, vectors; the last two may be absent.
+StoredBlock: TypeAlias = tuple[bytes, bytes, bytes | None, bytes | None]
 
 _LOAD = """
 select b.passages, b.terms, v.scales, v.vectors
@@ -59,7 +64,7 @@ on conflict (tenant_id, subject_id, model, block) do update set scales = exclude
 def load_passages(
     conn: Connection, tenant_id: str, subject_id: str, *, model: str, dimensions: int, from_block: int = 0
 ) -> PassageColumns:
-    """All passages of a subject from a block on, in arrival order; blocks without vectors of `model` get zeros.
+    """All passages of a subject from a block on, in arrival order; those without vectors of `model` get zeros.
 
     One statement; index: the primary keys of both tables.
     """
@@ -69,21 +74,33 @@ def load_passages(
     return decode_blocks(rows, dimensions=dimensions)
 
 
-def decode_blocks(
-    rows: list[tuple[bytes, bytes, bytes | None, bytes | None]], *, dimensions: int
-) -> PassageColumns:
+def decode_blocks(rows: Sequence[StoredBlock], *, dimensions: int) -> PassageColumns:
     """Columns from the rows of the two tables, in block order."""
-    records = np.frombuffer(b"".join(row[0] for row in rows), dtype=RECORD)
+    records = np.frombuffer(b"".join([row[0] for row in rows]), dtype=RECORD)
     scales, vectors = [], []
     for passages, _, scale, vector in rows:
         count = len(passages) // RECORD.itemsize
-        scales.append(scale if scale is not None else bytes(4 * count))
-        vectors.append(vector if vector is not None else bytes(dimensions * count))
+        # A model that came or went while passages were added knows only some of the block.
+        scales.append((scale or b"").ljust(4 * count, b"\0"))
+        vectors.append((vector or b"").ljust(dimensions * count, b"\0"))
     return PassageColumns(
-        terms=np.frombuffer(b"".join(row[1] for row in rows), dtype="<u4"),
+        terms=np.frombuffer(b"".join([row[1] for row in rows]), dtype="<u4"),
         scale=np.frombuffer(b"".join(scales), dtype="<f4"),
         vectors=np.frombuffer(b"".join(vectors), dtype="i1").reshape(len(records), dimensions),
-        **{name: np.ascontiguousarray(records[name]) for name in RECORD.names or ()},
+        **{name: np.ascontiguousarray(records[name]) for name in COLUMNS},
+    )
+
+
+def encode_block(columns: PassageColumns) -> tuple[bytes, bytes, bytes, bytes]:
+    """Passages, terms, scales and vectors as they are stored; `decode_blocks` is the inverse."""
+    records = np.empty(len(columns), dtype=RECORD)
+    for name in COLUMNS:
+        records[name] = getattr(columns, name)
+    return (
+        records.tobytes(),
+        columns.terms.astype("<u4").tobytes(),
+        columns.scale.astype("<f4").tobytes(),
+        columns.vectors.tobytes(),
     )
 
 
@@ -94,7 +111,7 @@ def append_passages(
 
     Call it with the subject locked or its run held, so that `stored` is still true.
     """
-    if len(new.kind) == 0:
+    if len(new) == 0:
         return
     first_block = stored // BLOCK
     if stored % BLOCK:
@@ -110,26 +127,16 @@ def write_blocks(
     conn: Connection, tenant_id: str, subject_id: str, columns: PassageColumns, *, first_block: int, model: str
 ) -> None:
     """Store the passages as blocks from `first_block` on, replacing what these blocks held."""
-    count = len(columns.kind)
-    term_ends = np.concatenate([[0], np.cumsum(columns.term_counts, dtype=np.int64)])
-    records = np.empty(count, dtype=RECORD)
-    for name in RECORD.names or ():
-        records[name] = getattr(columns, name)
     blocks, vectors = [], []
-    for number, start in enumerate(range(0, count, BLOCK), first_block):
-        part = slice(start, min(start + BLOCK, count))
-        terms = columns.terms[term_ends[part.start] : term_ends[part.stop]]
-        blocks.append((tenant_id, subject_id, number, records[part].tobytes(), terms.astype("<u4").tobytes()))
-        vectors.append(
-            (
-                *(tenant_id, subject_id, model, number),
-                columns.scale[part].astype("<f4").tobytes(),
-                columns.vectors[part].tobytes(),
-            )
-        )
+    for number, start in enumerate(range(0, len(columns), BLOCK), first_block):
+        rows = np.arange(start, min(start + BLOCK, len(columns)))
+        passages, terms, scale, vector = encode_block(take(columns, rows))
+        blocks.append((tenant_id, subject_id, number, passages, terms))
+        vectors.append((tenant_id, subject_id, model, number, scale, vector))
     with conn.cursor() as cursor:
         cursor.executemany(_SAVE_BLOCK, blocks)
-        cursor.executemany(_SAVE_VECTORS, vectors)
+        if columns.vectors.shape[1]:
+            cursor.executemany(_SAVE_VECTORS, vectors)
 
 
 def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime]) -> None:
@@ -154,12 +161,3 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
             "update passage_blocks set passages = %b where tenant_id = %s and subject_id = %s and block = %s",
             (records.tobytes(), tenant_id, subject_id, block),
         )
-
-
-def concatenate(parts: list[PassageColumns]) -> PassageColumns:
-    """Passages one part after the other."""
-    first = parts[0]
-    return replace(
-        first,
-        **{field.name: np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(first)},
-    )

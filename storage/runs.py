@@ -198,6 +198,19 @@ def complete(conn: Connection, run: Run, *, result: dict[str, Any]) -> bool:
     return True
 
 
+def begin_again(conn: Connection, run: Run, *, stage: str, params: dict[str, Any]) -> bool:
+    """Open a stage for the next batch of the same run, forgetting the outputs of the last one."""
+    cursor = conn.execute(
+        "update runs set stage = %(stage)s, lease_until = null, attempts = 0, params = params || %(params)s"
+        f" where {_HOLDS}",
+        {"id": run.id, "fence": run.fence, "stage": stage, "params": Jsonb(params)},
+    )
+    if cursor.rowcount == 0:
+        return False
+    conn.execute("delete from stage_outputs where run_id = %s", (run.id,))
+    return True
+
+
 def retry_later(conn: Connection, run: Run, *, delay: timedelta, error: str) -> bool:
     """Give the run back, to be claimed again after `delay`; the error joins its history."""
     parameters = {"id": run.id, "fence": run.fence, "delay": delay, "error": error}

@@ -1,0 +1,128 @@
+"""Compiling a subject on request: at once in the caller's process, or as a run that workers do.
+
+Both go through the same run row, so a subject is compiled by one at a time, whoever asked.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from uuid import UUID
+
+import msgspec
+
+from config.clock import utcnow
+from config.errors import Conflict, NotFound
+from config.ids import uuid7
+from pipelines import publication
+from pipelines.drafting import draft_subject, load_waiting
+from pipelines.embedding import embed_waiting
+from pipelines.services import Services
+from storage import memories, runs, subjects
+from storage.rows import Memory, Run
+from storage.transactions import tenant_transaction
+
+#: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
+WAIT_SECONDS = 5.0
+
+#: Seconds between two looks at the subject's run.
+POLL_SECONDS = 0.05
+
+#: Seconds a refused caller is told to wait.
+RETRY_AFTER_SECONDS = 2
+
+
+class CompileOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a synchronous compile made, and what still waits."""
+
+    memories: list[Memory]
+    remaining_episodes: int
+
+    @property
+    def has_more(self) -> bool:
+        return self.remaining_episodes > 0
+
+
+class CompileStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """An asynchronous compile, with the memories it has published."""
+
+    run: Run
+    memories: list[Memory]
+
+
+def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> CompileOutcome:
+    """Compile the subject's oldest waiting episodes, at most `STATEWAVE_COMPILE_BATCH_SIZE`, and answer with the result.
+
+    Raises:
+        Conflict: when somebody else has been compiling the subject for `WAIT_SECONDS`.
+    """
+    deadline = time.monotonic() + WAIT_SECONDS
+    while True:
+        with tenant_transaction(services.pool, tenant_id) as conn:
+            progress = subjects.progress(conn, tenant_id, subject_id)
+            if progress is None or progress.uncompiled == 0:
+                return CompileOutcome(memories=[], remaining_episodes=0)
+            run, _ = runs.request_compile(
+                conn, tenant_id, subject_id, run_id=uuid7(), now=utcnow(), request_id=request_id
+            )
+            claimed = runs.claim(
+                conn, run.id, stage="compile", lease=timedelta(seconds=services.settings.lease_seconds)
+            )
+        if claimed is not None:
+            return _compile_batch(services, claimed)
+        if time.monotonic() >= deadline:
+            raise Conflict(
+                f"subject {subject_id} is being compiled; ask again when that is done", retry_after=RETRY_AFTER_SECONDS
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _compile_batch(services: Services, run: Run) -> CompileOutcome:
+    """The stages of a run, one after the other, in this process; one transaction reads and one writes."""
+    subject_id = run.subject_id or ""
+    settings = services.settings
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
+    drafts = draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days)
+    embedded = embed_waiting(waiting, drafts, services.embedder)
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        outcome = publication.publish(conn, run, drafts, embedded, now=utcnow())
+        if outcome is None:
+            raise Conflict(f"the compilation of subject {subject_id} was taken over", retry_after=RETRY_AFTER_SECONDS)
+        published = memories.memories_of_run(conn, run.tenant_id, run.id) if outcome.memories_created else []
+        runs.complete(conn, run, result={"memories_created": outcome.memories_created})
+    return CompileOutcome(memories=published, remaining_episodes=outcome.remaining_episodes)
+
+
+def request_compile(
+    services: Services, tenant_id: str, subject_id: str, *, request_id: str | None
+) -> tuple[Run, bool]:
+    """See to it that the subject is compiled soon.
+
+    Returns:
+        The run that will do it, and whether it had been asked for before.
+    """
+    with tenant_transaction(services.pool, tenant_id) as conn:
+        run, joined = runs.request_compile(
+            conn, tenant_id, subject_id, run_id=uuid7(), now=utcnow(), request_id=request_id
+        )
+    services.wake(run)
+    return run, joined
+
+
+def compile_status(services: Services, tenant_id: str, job_id: str) -> CompileStatus:
+    """How far an asynchronous compile is.
+
+    Raises:
+        NotFound: when the tenant has no such job, or it is older than its retention.
+    """
+    try:
+        run_id = UUID(job_id)
+    except ValueError:
+        raise NotFound(f"there is no compile job {job_id}") from None
+    with tenant_transaction(services.pool, tenant_id) as conn:
+        run = runs.find(conn, run_id)
+        if run is None or run.kind != "compile":
+            raise NotFound(f"there is no compile job {job_id}")
+        published = memories.memories_of_run(conn, tenant_id, run_id) if run.state == "completed" else []
+    return CompileStatus(run=run, memories=published)

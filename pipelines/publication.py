@@ -1,0 +1,181 @@
+"""Publishing a compilation: the one moment in which what was drafted becomes known.
+
+All of it happens in the caller's transaction: conflicts are resolved against what is stored, contradicted memories
+are superseded, new memories and passages become visible, the compile watermark moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from pipelines import conflicts
+from pipelines.compilation import ExistingMemory
+from pipelines.conflicts import Resolution
+from pipelines.drafting import Drafts
+from pipelines.embedding import EmbeddedPassages
+from storage import memories, passages, runs, subjects
+from storage.memories import NewMemory, Rival
+from storage.passage_columns import take
+from storage.rows import Run
+from storage.transactions import Connection
+
+#: Active memories of a kind, newest first, that new ones are compared with word by word.
+COMPARED_PER_KIND = 500
+
+_json = msgspec.json.Encoder()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a publication did."""
+
+    memories_created: int
+    remaining_episodes: int
+
+
+def publish(
+    conn: Connection, run: Run, drafts: Drafts, embedded: EmbeddedPassages, *, now: datetime
+) -> Publication | None:
+    """Make a batch of a run visible. None when the run was lost to another worker or erased with its subject.
+
+    A batch that was published already (its worker died before it could say so) changes nothing.
+    """
+    subject_id = run.subject_id or ""
+    # Subject before run, as everywhere: whoever erases or appends takes the locks in the same order.
+    progress = subjects.progress(conn, run.tenant_id, subject_id, lock=True)
+    if progress is None or not runs.hold(conn, run):
+        return None
+    if progress.compiled_seq != drafts.after_seq:
+        return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
+    existing = _rivals(conn, run.tenant_id, subject_id, drafts)
+    resolution = conflicts.resolve(drafts.memories, [_existing(rival) for rival in existing])
+    created = _write_memories(conn, run, drafts, resolution, now)
+    kept = np.concatenate(
+        [
+            np.arange(embedded.turns),
+            embedded.turns + np.array([i.index for i in resolution.inserts if i.status == "active"], dtype=np.int64),
+        ]
+    ).astype(np.int64)
+    passages.append_passages(
+        conn,
+        run.tenant_id,
+        subject_id,
+        take(embedded.columns, kept),
+        stored=progress.passage_count,
+        model=embedded.model,
+    )
+    passages.end_passages(conn, run.tenant_id, subject_id, _ended(resolution, now))
+    subjects.record_publication(
+        conn,
+        run.tenant_id,
+        subject_id,
+        compiled_seq=drafts.through_seq,
+        memories=created,
+        passages=len(kept),
+        speakers=embedded.speakers,
+    )
+    return Publication(memories_created=created, remaining_episodes=progress.last_seq - drafts.through_seq)
+
+
+def _rivals(conn: Connection, tenant_id: str, subject_id: str, drafts: Drafts) -> list[Rival]:
+    if not drafts.memories:
+        return []
+    return memories.rivals(
+        conn,
+        tenant_id,
+        subject_id,
+        kinds=sorted({draft.kind for draft in drafts.memories}),
+        claim_keys=sorted({draft.claim_key for draft in drafts.memories if draft.claim_key}),
+        content_hashes=[draft.content_hash for draft in drafts.memories],
+        newest=COMPARED_PER_KIND,
+    )
+
+
+def _existing(rival: Rival) -> ExistingMemory:
+    return ExistingMemory(
+        id=rival.id,
+        kind=rival.kind,
+        content=rival.content,
+        status="active" if rival.status == "active" else "superseded",
+        valid_from=rival.valid_from,
+        valid_to=rival.valid_to,
+        source_episode_ids=rival.source_episode_ids,
+        metadata=msgspec.json.decode(rival.metadata),
+        claim_key=rival.claim_key,
+        claim_value=rival.claim_value,
+        content_hash=rival.content_hash,
+    )
+
+
+def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Resolution, now: datetime) -> int:
+    subject_id = run.subject_id or ""
+    winner_of = {s.loser: _memory_id(s.winner, drafts) for s in resolution.supersessions}
+    rows = []
+    for insert in resolution.inserts:
+        draft = drafts.memories[insert.index]
+        rows.append(
+            NewMemory(
+                id=drafts.ids[insert.index],
+                kind=draft.kind,
+                content=draft.content,
+                summary=draft.summary,
+                confidence=draft.confidence,
+                valid_from=insert.valid_from,
+                valid_to=insert.valid_to,
+                source_episode_ids=insert.source_episode_ids,
+                metadata=_json.encode(insert.metadata),
+                status=insert.status,
+                claim_key=draft.claim_key,
+                claim_value=draft.claim_value,
+                content_hash=draft.content_hash,
+                superseded_by=winner_of.get(insert.index),
+            )
+        )
+    memories.insert_memories(conn, run.tenant_id, subject_id, rows, run_id=run.id, now=now)
+    memories.fold(conn, run.tenant_id, _folds(resolution), now=now)
+    memories.supersede(conn, run.tenant_id, _supersessions(resolution, drafts), now=now)
+    return len(rows)
+
+
+def _folds(resolution: Resolution) -> list[memories.Fold]:
+    return [
+        memories.Fold(
+            id=fold.id,
+            source_episode_ids=fold.source_episode_ids,
+            valid_from=fold.valid_from,
+            valid_to=fold.valid_to,
+            metadata=_json.encode(fold.metadata),
+            claim_key=fold.claim_key,
+            claim_value=fold.claim_value,
+        )
+        for fold in resolution.folds
+    ]
+
+
+def _supersessions(resolution: Resolution, drafts: Drafts) -> list[memories.Supersession]:
+    return [
+        memories.Supersession(
+            loser=s.loser,
+            winner=_memory_id(s.winner, drafts),
+            valid_to=s.valid_to,
+            record=_json.encode({"reason": s.reason, "score": s.score, "claim_key": s.claim_key}),
+        )
+        for s in resolution.supersessions
+        if isinstance(s.loser, UUID)
+    ]
+
+
+def _ended(resolution: Resolution, now: datetime) -> dict[UUID, datetime]:
+    return {s.loser: now for s in resolution.supersessions if isinstance(s.loser, UUID)}
+
+
+def _memory_id(reference: int | UUID, drafts: Drafts) -> UUID:
+    return drafts.ids[reference] if isinstance(reference, int) else reference
+
+

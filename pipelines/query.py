@@ -1,0 +1,97 @@
+"""A task, read once: its terms, whom and when it names, and what kind of answer it wants."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.dates_named import DateNamed, dates_named
+from pipelines.speakers import speaker_hash
+from pipelines.terms import STOP_WORDS, term_list, words_of
+
+_ASKS_WHEN = re.compile(
+    r"^\W*(?:when|how long|since when|(?:what|which) (?:date|day|month|year|time)|(?:in|on|by|since) (?:which|what) "
+    r"(?:date|day|month|year)|how (?:old|often|soon|recently))\b|\bwhat (?:year|month|date|day)\b|\bwhen (?:did|was|is|"
+    r"were|will|does|do|has|had)\b",
+    re.I,
+)
+_ASKS_LIST = re.compile(
+    r"\bhow (?:many|much|often)\b|\b(?:what|which) (?:are|were|kinds?|types?|sorts?|all|\w+s)\b|\ball\b|\blist\b|\bevery\b",
+    re.I,
+)
+
+#: Characters of a task that are read; a longer one is cut for ranking, not for delivery.
+MOST_CHARS = 4_000
+
+_WORD_WITH_POSSESSIVE = r"(?<![^\W_])(?:{})(?:['’]s)?(?![^\W_])"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What ranking knows about a task."""
+
+    text: str
+    """The task without the names of those who speak in the subject's episodes: what is embedded."""
+    terms: NDArray[np.uint32]
+    """Distinct terms, names of speakers left out."""
+    speakers: tuple[int, ...]
+    """Hashes of the speakers it names."""
+    dates: tuple[DateNamed, ...]
+    """Dates it names."""
+    asks_when: bool
+    asks_list: bool
+
+
+def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
+    """Read a task.
+
+    Args:
+        task: What the agent is about to do or was asked.
+        speakers: Names of the people who speak in the subject's episodes.
+        now: What "yesterday" and "last month" count from.
+    """
+    task = task[:MOST_CHARS]
+    named, words = _speakers_named(task, speakers)
+    text = _without(task, words) if words else task
+    return Query(
+        text=text,
+        terms=np.array(list(dict.fromkeys(term_list(text))), dtype=np.uint32),
+        speakers=named,
+        dates=tuple(dates_named(task, now=now)),
+        asks_when=_ASKS_WHEN.search(task) is not None,
+        asks_list=_ASKS_LIST.search(task) is not None,
+    )
+
+
+def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:
+    """Hashes of the speakers named, and the words of the task that name them.
+
+    A name counts when it is written with a capital, or anywhere if the task has none: "will" is not Will.
+    """
+    lower = task.lower()
+    shouted = task == lower
+    in_task = set(words_of(task))
+    hashes: list[int] = []
+    words: list[str] = []
+    for name in speakers:
+        parts = [part for part in words_of(name) if len(part) > 1 and part not in STOP_WORDS or shouted is False]
+        found = [part for part in parts if part in in_task and (shouted or _capitalised(part, task))]
+        if found:
+            hashes.append(speaker_hash(name))
+            words += found
+    return tuple(dict.fromkeys(hashes)), words
+
+
+def _capitalised(word: str, task: str) -> bool:
+    return any(task[m.start()].isupper() or not task[m.start()].islower() for m in re.finditer(re.escape(word), task, re.I))
+
+
+def _without(task: str, words: list[str]) -> str:
+    pattern = _WORD_WITH_POSSESSIVE.format("|".join(map(re.escape, sorted(set(words), key=len, reverse=True))))
+    rest = re.sub(pattern, " ", task, flags=re.I)
+    return re.sub(r"\s+([?,.!])", r"\1", re.sub(r"\s+", " ", rest)).strip(" ,")

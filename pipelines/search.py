@@ -1,0 +1,60 @@
+"""Searching memories: by their words, or by words and meaning together."""
+
+from __future__ import annotations
+
+import msgspec
+
+from pipelines.retrieval import rank_memories
+from pipelines.services import Services
+from storage import memories
+from storage.full_text import any_word_query, substring_pattern
+from storage.rows import Memory
+from storage.transactions import tenant_transaction
+
+TEXT = "text"
+SEMANTIC = "semantic"
+TEXT_FALLBACK = "text_fallback"
+
+
+class SearchOutcome(msgspec.Struct, frozen=True, kw_only=True):
+    """Memories, best first, and how they were found: `text`, `semantic`, or `text_fallback` when semantic search was
+    asked for and there is no embedder."""
+
+    memories: list[Memory]
+    search_mode: str
+
+
+def search_memories(
+    services: Services,
+    tenant_id: str,
+    *,
+    subject_id: str,
+    query: str | None,
+    kind: str | None = None,
+    semantic: bool = False,
+    limit: int = 20,
+) -> SearchOutcome:
+    """Visible memories of a subject. Without a query the newest.
+
+    Text search finds memories that hold any word of the query in any of its forms, or the query itself as a part of
+    the text, which comes first. Semantic search ranks by words and embedding together, as context does.
+    """
+    stripped = (query or "").strip()
+    with_meaning = semantic and bool(stripped) and services.embedder is not None
+    with tenant_transaction(services.pool, tenant_id) as conn:
+        if not stripped:
+            found = memories.newest_memories(conn, tenant_id, subject_id, kind=kind, limit=limit)
+        elif with_meaning:
+            found = rank_memories(services, conn, tenant_id, subject_id, query=stripped, kind=kind, limit=limit)
+        else:
+            found = memories.search_text(
+                conn,
+                tenant_id,
+                subject_id,
+                query=any_word_query(stripped),
+                substring=substring_pattern(stripped),
+                kind=kind,
+                limit=limit,
+            )
+    mode = SEMANTIC if with_meaning else TEXT_FALLBACK if semantic and stripped else TEXT
+    return SearchOutcome(memories=found, search_mode=mode)

@@ -1,0 +1,50 @@
+"""What a context or search request reads: one statement for all candidates, one for the texts of the chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+from storage.episodes import UncompiledEpisode, uncompiled_episodes
+from storage.passage_columns import PassageColumns
+from storage.passages import decode_blocks
+from storage.transactions import Connection
+
+_CANDIDATES = """
+select s.last_seq, s.compiled_seq, s.speakers, b.passages, b.terms, v.scales, v.vectors
+  from subjects s
+  left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
+  left join passage_vectors v
+    on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block and v.model = %(model)s
+ where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s
+ order by b.block
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Everything retrievable of one subject: compiled passages, and the newest episodes that still wait."""
+
+    columns: PassageColumns
+    speakers: list[str]
+    waiting: list[UncompiledEpisode]
+
+
+def load_candidates(
+    conn: Connection, tenant_id: str, subject_id: str, *, model: str, dimensions: int, waiting_limit: int
+) -> Candidates | None:
+    """The subject's passages in one statement; None for an unknown subject. Indexes: the primary keys.
+
+    Only when episodes wait for compilation are the newest `waiting_limit` of them read in a second statement.
+    """
+    with conn.cursor(binary=True) as cursor:
+        rows = cursor.execute(_CANDIDATES, {"tenant": tenant_id, "subject": subject_id, "model": model}).fetchall()
+    if not rows:
+        return None
+    last_seq, compiled_seq, speakers = rows[0][:3]
+    blocks = [row[3:] for row in rows if row[3] is not None]
+    waiting = []
+    if last_seq > compiled_seq:
+        after = max(compiled_seq, last_seq - waiting_limit)
+        waiting = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit)
+    return Candidates(columns=decode_blocks(blocks, dimensions=dimensions), speakers=speakers, waiting=waiting)

@@ -1,0 +1,108 @@
+"""Row-level security holds whatever a statement says."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from config.clock import utcnow
+from config.ids import uuid7
+from storage import episodes, subjects
+from storage.transactions import Pool, operator_transaction, tenant_transaction
+
+
+def store_one(pool: Pool, tenant_id: str) -> None:
+    row = episodes.NewEpisodeRow(
+        id=uuid7(),
+        subject_id="ada",
+        session_id=None,
+        source="chat",
+        type="message",
+        payload=b"{}",
+        metadata=b"{}",
+        provenance=b"{}",
+        body="hello",
+        idempotency_key=None,
+        occurred_at=utcnow(),
+    )
+    with tenant_transaction(pool, tenant_id) as conn:
+        last = subjects.reserve_sequences(conn, tenant_id, {"ada": 1})
+        episodes.insert_episodes(conn, tenant_id, [row], [last["ada"]], now=utcnow())
+
+
+def tables(pool: Pool) -> list[str]:
+    with operator_transaction(pool) as conn:
+        rows = conn.execute("select tablename from pg_tables where schemaname = 'public' order by 1").fetchall()
+    return [name for (name,) in rows if name != "schema_migrations"]
+
+
+def test_every_table_forces_row_level_security(pool: Pool) -> None:
+    with operator_transaction(pool) as conn:
+        unprotected = conn.execute(
+            "select relname from pg_class join pg_namespace n on n.oid = relnamespace"
+            " where nspname = 'public' and relkind = 'r' and relname <> 'schema_migrations'"
+            " and not (relrowsecurity and relforcerowsecurity)"
+        ).fetchall()
+    assert unprotected == []
+
+
+def test_every_table_has_a_tenant(pool: Pool) -> None:
+    with operator_transaction(pool) as conn:
+        with_tenant = conn.execute(
+            "select table_name from information_schema.columns where table_schema = 'public' and column_name = 'tenant_id'"
+        ).fetchall()
+    assert set(tables(pool)) <= {name for (name,) in with_tenant}
+
+
+def test_the_application_role_cannot_bypass_row_level_security(pool: Pool) -> None:
+    with operator_transaction(pool) as conn:
+        flags = conn.execute(
+            "select rolsuper, rolbypassrls from pg_roles where rolname in ('statewave_app', 'statewave_operator')"
+        ).fetchall()
+    assert flags == [(False, False), (False, False)]
+
+
+def test_a_tenant_sees_its_own_rows_and_no_others(pool: Pool) -> None:
+    store_one(pool, "acme")
+    store_one(pool, "globex")
+    with tenant_transaction(pool, "acme") as conn:
+        seen = conn.execute("select distinct tenant_id from episodes").fetchall()
+    assert seen == [("acme",)]
+
+
+def test_without_a_tenant_set_no_row_of_any_table_is_seen(pool: Pool) -> None:
+    store_one(pool, "acme")
+    with pool.connection() as conn, conn.transaction():
+        conn.execute("set local role statewave_app")
+        for table in tables(pool):
+            assert conn.execute(f"select count(*) from {table}").fetchone() == (0,)
+
+
+def test_a_row_cannot_be_written_into_another_tenant(pool: Pool) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege), tenant_transaction(pool, "acme") as conn:
+        conn.execute("insert into subjects (tenant_id, subject_id) values ('globex', 'ada')")
+
+
+def test_a_pooled_connection_carries_no_tenant_into_the_next_transaction(pool: Pool) -> None:
+    store_one(pool, "acme")
+    with tenant_transaction(pool, "acme"):
+        pass
+    for _ in range(pool.max_size * 2):
+        with pool.connection() as conn:
+            assert conn.execute("select current_setting('app.tenant_id', true)").fetchone() in [(None,), ("",)]
+
+
+def test_an_operator_sees_all_tenants(pool: Pool) -> None:
+    store_one(pool, "acme")
+    store_one(pool, "globex")
+    with operator_transaction(pool) as conn:
+        seen = conn.execute("select distinct tenant_id from episodes order by 1").fetchall()
+    assert seen == [("acme",), ("globex",)]
+
+
+def test_a_tenant_id_cannot_end_its_literal(pool: Pool) -> None:
+    hostile = "x'; set local role postgres; --"
+    store_one(pool, hostile)
+    with tenant_transaction(pool, hostile) as conn:
+        assert conn.execute("select current_user").fetchone() == ("statewave_app",)
+        assert conn.execute("select count(*) from episodes").fetchone() == (1,)
