@@ -27,7 +27,10 @@ class ConfigurationError(Exception):
 
 
 def _setting(default: Any, doc: str, parse: Callable[[str], Any]) -> Any:
-    return dataclasses.field(default=default, metadata={"doc": doc, "parse": parse})
+    metadata = {"doc": doc, "parse": parse}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def text(value: str) -> str:

@@ -1,0 +1,56 @@
+"""gunicorn's configuration: `gunicorn -c python:config.gunicorn api.wsgi:app`, which is what `statewave api` runs.
+
+Nothing is loaded before the fork: connections and threads do not survive one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gunicorn.glogging import Logger
+
+from config.logging import configure_logging
+from config.settings import load_settings
+
+if TYPE_CHECKING:
+    from gunicorn.arbiter import Arbiter
+    from gunicorn.workers.base import Worker
+
+
+class EventLogger(Logger):
+    """Lets gunicorn's messages take the way of all others, instead of handlers of their own."""
+
+    def setup(self, cfg: Any) -> None:
+        self.error_log.propagate = True
+        self.access_log.propagate = False
+
+
+_settings = load_settings()
+
+bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
+workers = _settings.api_workers
+threads = _settings.api_threads
+worker_class = "gthread"
+preload_app = False
+# Connections are kept open between the requests of a client: reconnecting would halve the throughput.
+keepalive = 75
+# Seconds without a sign of life of a whole worker. A slow request is bounded by the statement timeout instead.
+timeout = 60
+graceful_timeout = 8
+# The heartbeat file of a worker must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None
+# It would be shared by every gunicorn of the user, and we steer by signals.
+control_socket_disable = True
+limit_request_line = 8190
+accesslog = None
+logger_class = EventLogger
+proc_name = "statewave-api"
+
+
+def on_starting(server: Arbiter) -> None:
+    configure_logging(_settings, process="api")
+
+
+def post_fork(server: Arbiter, worker: Worker) -> None:
+    configure_logging(_settings, process="api")

@@ -1,0 +1,10 @@
+"""What all tests share. The fixtures live in `tests/fixtures`, one module per subject."""
+
+from __future__ import annotations
+
+pytest_plugins = [
+    "tests.fixtures.environment",
+    "tests.fixtures.servers",
+    "tests.fixtures.databases",
+    "tests.fixtures.stack",
+]
