@@ -76,11 +76,12 @@ def publish(
         run.tenant_id,
         subject_id,
         compiled_seq=drafts.through_seq,
+        episodes=drafts.episodes,
         memories=created,
         passages=len(kept),
         speakers=embedded.speakers,
     )
-    return Publication(memories_created=created, remaining_episodes=progress.last_seq - drafts.through_seq)
+    return Publication(memories_created=created, remaining_episodes=progress.uncompiled - drafts.episodes)
 
 
 def _rivals(conn: Connection, tenant_id: str, subject_id: str, drafts: Drafts) -> list[Rival]:

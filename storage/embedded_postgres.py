@@ -95,6 +95,11 @@ def socket_folder(data_dir: Path) -> Path:
     return folder if fits else short_folder(data_dir).with_name(short_folder(data_dir).name + "-postgres")
 
 
+def socket_file(data_dir: Path) -> Path:
+    """The server's socket; it is there while the server runs."""
+    return socket_folder(data_dir) / f".s.PGSQL.{PORT}"
+
+
 def url(data_dir: Path, database: str = DATABASE) -> str:
     """Address of a database of the server of `data_dir`, running or not."""
     folder = quote(str(socket_folder(data_dir)), safe="/")

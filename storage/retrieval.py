@@ -11,7 +11,7 @@ from storage.passages import decode_blocks
 from storage.transactions import Connection
 
 _CANDIDATES = """
-select s.last_seq, s.compiled_seq, s.speakers, b.passages, b.terms, v.scales, v.vectors
+select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, b.passages, b.terms, v.scales, v.vectors
   from subjects s
   left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
   left join passage_vectors v
@@ -41,10 +41,10 @@ def load_candidates(
         rows = cursor.execute(_CANDIDATES, {"tenant": tenant_id, "subject": subject_id, "model": model}).fetchall()
     if not rows:
         return None
-    last_seq, compiled_seq, speakers = rows[0][:3]
-    blocks = [row[3:] for row in rows if row[3] is not None]
+    uncompiled, compiled_seq, last_seq, speakers = rows[0][:4]
+    blocks = [row[4:] for row in rows if row[4] is not None]
     waiting = []
-    if last_seq > compiled_seq:
+    if uncompiled:
         after = max(compiled_seq, last_seq - waiting_limit)
         waiting = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit)
     return Candidates(columns=decode_blocks(blocks, dimensions=dimensions), speakers=speakers, waiting=waiting)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import LiteralString
 
 import msgspec
@@ -53,13 +52,14 @@ select count(*) from subjects
 """
 
 _COMPILE_PROGRESS = """
-select compiled_seq, last_seq, passage_count, speakers, last_episode_at
+select compiled_seq, episode_count - compiled_count as uncompiled, passage_count, speakers
   from subjects where tenant_id = %s and subject_id = %s
 """
 
 _PUBLISHED = """
 update subjects
    set compiled_seq = greatest(compiled_seq, %(compiled_seq)s),
+       compiled_count = compiled_count + %(episodes)s,
        memory_count = memory_count + %(memories)s,
        passage_count = passage_count + %(passages)s,
        speakers = (select coalesce(array_agg(distinct name order by name), '{}')
@@ -69,17 +69,12 @@ update subjects
 
 
 class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a subject is compiled."""
+    """How far a subject is compiled; `uncompiled` counts the episodes that wait."""
 
     compiled_seq: int
-    last_seq: int
+    uncompiled: int
     passage_count: int
     speakers: list[str]
-    last_episode_at: datetime | None
-
-    @property
-    def uncompiled(self) -> int:
-        return self.last_seq - self.compiled_seq
 
 
 def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> dict[str, int]:
@@ -135,6 +130,7 @@ def record_publication(
     subject_id: str,
     *,
     compiled_seq: int,
+    episodes: int,
     memories: int,
     passages: int,
     speakers: Sequence[str],
@@ -146,6 +142,7 @@ def record_publication(
             "tenant": tenant_id,
             "subject": subject_id,
             "compiled_seq": compiled_seq,
+            "episodes": episodes,
             "memories": memories,
             "passages": passages,
             "speakers": list(speakers),

@@ -6,5 +6,6 @@ pytest_plugins = [
     "tests.fixtures.environment",
     "tests.fixtures.servers",
     "tests.fixtures.databases",
+    "tests.fixtures.services",
     "tests.fixtures.stack",
 ]

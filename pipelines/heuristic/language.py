@@ -35,8 +35,8 @@ class FactRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `triggers` are lower-case texts of which one must occur before the pattern is tried. Groups of the pattern:
     `claim` is the value of the claim; `loose` is the value when it is not capitalised, used if it is short; `value`
-    is what `reject` looks at when neither of them matched; others may be named by the claim's key, as in
-    `preferences.favorite.{what}`. A match whose value begins with a word of `reject`, or of the language's
+    is what `reject` looks at when neither of them matched; `fact` is the memory's text when that is not the whole
+    match; others may be named by the claim's key, as in `preferences.favorite.{what}`. A match whose value begins with a word of `reject`, or of the language's
     `not_names` if `is_name`, is no fact. `cut` shortens the match at the language's `value_cut`.
     """
 
@@ -52,12 +52,17 @@ class FactRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class GuardRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What makes a statement none about the present: words before it in its clause, and patterns after it."""
+    """What makes a statement none about the present: words before it in its clause, and patterns after it.
 
+    `suppositions` are looked for back to the last `supposition_ends`, the others back to the last `clause_ends`.
+    """
+
+    suppositions: frozenset[str]
+    supposition_ends: re.Pattern[str]
     before: frozenset[str]
     before_phrases: re.Pattern[str]
-    after: re.Pattern[str]
     clause_ends: re.Pattern[str]
+    after: re.Pattern[str]
 
 
 class ProcedureRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

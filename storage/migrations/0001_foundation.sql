@@ -24,6 +24,7 @@ create table subjects (
     memory_count bigint not null default 0,
     last_seq bigint not null default 0,
     compiled_seq bigint not null default 0,
+    compiled_count bigint not null default 0,
     passage_count integer not null default 0,
     speakers text[] not null default '{}',
     last_episode_at timestamptz,
@@ -33,6 +34,7 @@ create table subjects (
 comment on table subjects is 'One row per subject. Its lock orders the appends of a subject; its counters spare every listing a count.';
 comment on column subjects.last_seq is 'Sequence number of the newest episode; given out under the row lock, so it follows commit order.';
 comment on column subjects.compiled_seq is 'Episodes up to this number are compiled; those above wait.';
+comment on column subjects.compiled_count is 'How many episodes are compiled. Numbers have gaps where repeated episodes were not stored again, so it is counted.';
 comment on column subjects.speakers is 'Names of the people who speak in the episodes, for queries that name one.';
 
 create table episodes (

@@ -1,0 +1,220 @@
+"""Deciding what becomes of drafts: stored, folded into a memory that says the same, or superseded.
+
+In this order:
+
+1. The same words: the memory that is there takes over the draft's sources.
+2. Claims: of a single-valued key the value asserted last is true, the others end when the next one began. Of a
+   multi-valued key every value stays, unless it is later denied. History that arrives late is stored as already
+   superseded.
+3. Words, where claims do not decide: of two memories of one kind that share enough words the newer one is true, unless
+   they name different things or the newer one says only a part of the older.
+
+The outcome depends on the set of drafts and not on their order, and deciding about the same drafts again changes
+nothing. Words are not meaning: two sentences that say the same differently both stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from pipelines.assertions import Assertion, gather, speaks_of_its_time
+from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys
+from pipelines.compilation import PROFILE_FACT, DraftMemory, ExistingMemory
+from pipelines.resolution import Resolution, Skipped, SkipReason, Supersession, SupersessionReason
+from pipelines.wording import Wording, name_different_things, similarity
+
+#: Shared words divided by all words from which two memories are about the same. The contract's figures.
+THRESHOLD = 0.8
+FACT_THRESHOLD = 0.6
+
+
+def resolve(
+    new: Sequence[DraftMemory],
+    existing: Sequence[ExistingMemory],
+    *,
+    claim_keys: ClaimKeys = DEFAULT_CLAIM_KEYS,
+) -> Resolution:
+    """Decide what becomes of each draft and which stored memories end.
+
+    Args:
+        new: Drafts of one subject.
+        existing: The subject's active memories, and the superseded ones that share a content hash or a claim key
+            with a draft (without these a replay of old drafts would store them again).
+        claim_keys: How many values each key may have.
+    """
+    assertions = gather(new, existing, claim_keys)
+    ended: dict[int, Supersession] = {}
+    assertions = _decide_by_claims(assertions, ended)
+    skipped = _decide_by_words(assertions, ended)
+    inserts, duplicates, folds = [], [], []
+    for assertion in assertions:
+        duplicates += assertion.duplicates()
+        if assertion.stored is None:
+            end = ended.get(id(assertion))
+            inserts.append(assertion.insert(end.valid_to if end else None))
+        elif fold := assertion.fold():
+            folds.append(fold)
+    return Resolution(
+        inserts=sorted(inserts, key=lambda insert: insert.index),
+        duplicates=sorted(duplicates, key=lambda duplicate: duplicate.index),
+        folds=folds,
+        supersessions=list(ended.values()),
+        skipped=skipped,
+    )
+
+
+def _decide_by_claims(assertions: list[Assertion], ended: dict[int, Supersession]) -> list[Assertion]:
+    """End the assertions whose claim was overtaken; return those that are left after folding."""
+    slots: dict[tuple[str, ...], list[Assertion]] = defaultdict(list)
+    for assertion in assertions:
+        if assertion.slot is not None:
+            slots[assertion.slot].append(assertion)
+    folded: set[int] = set()
+    for rivals in slots.values():
+        if len(rivals) < 2 or not any(rival.drafts for rival in rivals):
+            continue
+        kept = _fold_same_claims(rivals, folded)
+        points = sorted(
+            [(rival.first, number) for number, rival in enumerate(kept)]
+            + [(rival.last, number) for number, rival in enumerate(kept)]
+        )
+        for place, (_, number) in enumerate(points):
+            following = points[place + 1 :]
+            if not following or any(other == number for _, other in following):
+                continue
+            moment, winner = following[0]
+            _end(kept[number], kept[winner], _claim_reason(kept[number], kept[winner]), None, moment.time, ended)
+    return [assertion for assertion in assertions if id(assertion) not in folded]
+
+
+def _fold_same_claims(rivals: Sequence[Assertion], folded: set[int]) -> list[Assertion]:
+    """Fold drafts into an earlier assertion of the same claim whose words say all that theirs do."""
+    kept: list[Assertion] = []
+    for rival in sorted(rivals, key=lambda one: (one.first, one.stored is None)):
+        earlier = next((one for one in kept if rival.stored is None and _says_all(one, rival)), None)
+        if earlier is None:
+            kept.append(rival)
+        else:
+            earlier.absorb(rival)
+            folded.add(id(rival))
+    return kept
+
+
+def _says_all(one: Assertion, rival: Assertion) -> bool:
+    if one.state != rival.state or not rival.wording.core <= one.wording.core:
+        return False
+    if one.wording.is_negated != rival.wording.is_negated:
+        return False
+    stored = one.stored
+    if stored is None or not one.superseded:
+        return True
+    return all(speaks_of_its_time(draft, stored) for _, draft, _ in rival.drafts)
+
+
+def _claim_reason(loser: Assertion, winner: Assertion) -> SupersessionReason:
+    if loser.state == winner.state:
+        return "claim_restated"
+    return "claim_changed" if loser.state[0] != winner.state[0] else "contradiction"
+
+
+def _decide_by_words(assertions: Sequence[Assertion], ended: dict[int, Supersession]) -> list[Skipped]:
+    skipped: list[Skipped] = []
+    groups: dict[str, list[Assertion]] = defaultdict(list)
+    for assertion in assertions:
+        if not assertion.superseded and id(assertion) not in ended:
+            groups[assertion.kind].append(assertion)
+    for kind, members in groups.items():
+        threshold = FACT_THRESHOLD if kind == PROFILE_FACT else THRESHOLD
+        losses: list[tuple[Assertion, Assertion, SupersessionReason, float]] = []
+        for older, newer, score in _similar_pairs(members, threshold):
+            reason = _reason_against(older.wording, newer.wording)
+            if reason is not None:
+                skipped.append(Skipped(older=older.ref, newer=newer.ref, reason=reason, score=score))
+                continue
+            denied = older.wording.is_negated != newer.wording.is_negated
+            losses.append((older, newer, "contradiction" if denied else "similar_words", score))
+        # The first memory after it ends a memory, whichever of them ended in turn.
+        for older, newer, verdict, score in sorted(losses, key=lambda loss: (loss[0].last, loss[1].last)):
+            if id(older) not in ended:
+                began = newer.first.time if newer.first >= older.first else newer.last.time
+                _end(older, newer, verdict, score, began, ended)
+    return sorted(skipped, key=lambda skip: (str(skip.older), str(skip.newer)))
+
+
+def _reason_against(older: Wording, newer: Wording) -> SkipReason | None:
+    if name_different_things(older, newer):
+        return "distinct_entities"
+    if older.is_negated != newer.is_negated:
+        return None
+    if newer.core < older.core:
+        return "widening_skipped"
+    if newer.core == older.core and newer.names != older.names:
+        return "reordered"
+    return None
+
+
+def _similar_pairs(
+    members: Sequence[Assertion], threshold: float
+) -> Iterator[tuple[Assertion, Assertion, float]]:
+    """Yield pairs (older, newer, score) of at least `threshold` in which one is new and claims do not decide.
+
+    Prefix filtering: with every core sorted from rare to common words, two of Jaccard similarity t must share a word
+    among their first n - ceil(t * n) + 1, so only those are indexed (Bayardo, Ma, Srikant: Scaling up all pairs
+    similarity search, 2007).
+    """
+    if not any(member.stored is None for member in members):
+        return
+    frequency = Counter(word for member in members for word in member.wording.core)
+    index: dict[str, list[int]] = defaultdict(list)
+    prefixes: list[list[str]] = []
+    for number, member in enumerate(members):
+        core = sorted(member.wording.core, key=lambda word: (frequency[word], word))
+        prefixes.append(core[: len(core) - math.ceil(threshold * len(core) - 1e-9) + 1])
+        for word in prefixes[number]:
+            index[word].append(number)
+    for number, member in enumerate(members):
+        if member.stored is not None:
+            continue
+        size = len(member.wording.core)
+        for other in {other for word in prefixes[number] for other in index[word]}:
+            rival = members[other]
+            if other == number or (rival.stored is None and other < number):
+                continue
+            if not threshold * size <= len(rival.wording.core) <= size / threshold or _claims_decide(member, rival):
+                continue
+            score = similarity(member.wording, rival.wording)
+            if score >= threshold:
+                older, newer = sorted((member, rival), key=lambda one: (one.last, one.first, one.text))
+                yield older, newer, score
+
+
+def _claims_decide(one: Assertion, other: Assertion) -> bool:
+    if one.slot is not None and other.slot is not None:
+        return True
+    # Keys that nobody declared say nothing about how many values there may be, but different keys differ.
+    return bool(one.claim_key and other.claim_key and one.claim_key != other.claim_key)
+
+
+def _end(
+    loser: Assertion,
+    winner: Assertion,
+    reason: SupersessionReason,
+    score: float | None,
+    valid_to: datetime,
+    ended: dict[int, Supersession],
+) -> None:
+    """Note that an assertion ended, unless it is a stored memory that ended before."""
+    if loser.superseded:
+        return
+    stored_end = loser.stored.valid_to if loser.stored is not None else None
+    ended[id(loser)] = Supersession(
+        loser=loser.ref,
+        winner=winner.ref,
+        reason=reason,
+        score=score,
+        claim_key=loser.claim_key if score is None else None,
+        valid_to=valid_to if stored_end is None else min(valid_to, stored_end),
+    )

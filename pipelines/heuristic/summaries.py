@@ -1,0 +1,146 @@
+"""Saying in a few hundred characters what an episode was about."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipelines.compilation import SUMMARY_CHARS, Utterance, shorten, words
+from pipelines.heuristic.language import LanguageRules
+from pipelines.heuristic.sentences import plain, sentences
+
+#: Characters of a summary's content. The contract's limit.
+CONTENT_CHARS = 500
+
+#: Characters of an episode that are read for its summary; beyond them it is sampled from its beginning and end.
+MAX_READ_CHARS = 60_000
+
+#: Characters of one chosen sentence; a longer one would be the whole summary.
+_SENTENCE_CHARS = 240
+
+_LABELS = {"user": "user", "agent": "assistant", "system": "system"}
+
+
+@dataclass(frozen=True, slots=True)
+class EpisodeSummary:
+    """What an episode was about, at two lengths."""
+
+    content: str
+    summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    place: int
+    label: str
+    text: str
+    score: float
+
+
+def summarize(utterances: Sequence[Utterance], rules: LanguageRules) -> EpisodeSummary:
+    """Summarize an episode by its own words.
+
+    A short episode is its own summary, one "role: text" line for each message. Of a longer one those sentences are
+    kept, in their order, that say most: how it began and ended, what recurs in it, numbers and names, what was
+    decided or went wrong; greetings and questions count less.
+    """
+    whole = _whole(utterances)
+    if whole is not None:
+        return EpisodeSummary(whole, shorten(whole, SUMMARY_CHARS))
+    lines = _scored(_within_reach(utterances), rules)
+    content = _choose(lines, CONTENT_CHARS)
+    return EpisodeSummary(content, _choose(lines, SUMMARY_CHARS))
+
+
+def label(utterance: Utterance) -> str:
+    """How a line of the utterance begins: by the speaker's name or role, or empty when nothing is known."""
+    return utterance.speaker or _LABELS.get(utterance.role, "")
+
+
+def _whole(utterances: Sequence[Utterance]) -> str | None:
+    parts: list[str] = []
+    room = CONTENT_CHARS
+    for utterance in utterances:
+        text = utterance.text.strip()
+        room -= len(text)
+        if room < 0:
+            return None
+        parts.append(_line(label(utterance), text))
+    whole = "\n".join(parts)
+    return whole if len(whole) <= CONTENT_CHARS else None
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name}: {text}" if name else text
+
+
+def _within_reach(utterances: Sequence[Utterance]) -> list[Utterance]:
+    """Keep the beginning and the end of an episode that is too long to read."""
+    half = MAX_READ_CHARS // 2
+    kept: dict[int, Utterance] = {}
+    for places in (range(len(utterances)), range(len(utterances) - 1, -1, -1)):
+        room = half
+        for place in places:
+            if room <= 0:
+                break
+            utterance = utterances[place]
+            kept.setdefault(place, Utterance(utterance.speaker, utterance.role, utterance.text[:room], utterance.at))
+            room -= len(utterance.text)
+    return [kept[place] for place in sorted(kept)]
+
+
+def _scored(utterances: Sequence[Utterance], rules: LanguageRules) -> list[_Line]:
+    found: list[tuple[str, str, list[str], bool]] = []
+    for utterance in utterances:
+        name = label(utterance)
+        for number, sentence in enumerate(sentences(plain(utterance.text), rules.abbreviations)):
+            text = shorten(" ".join(sentence.text.split()), _SENTENCE_CHARS)
+            found.append((name, text, words(text), number == 0))
+    counts = Counter(word for _, _, said, _ in found for word in set(said) if len(word) > 3)
+    last = len(found) - 1
+    return [
+        _Line(place, name, text, _score(text, said, counts, rules) + (3.0 if place == 0 else 1.0 if place == last else 0.0))
+        for place, (name, text, said, _) in enumerate(found)
+    ]
+
+
+def _score(text: str, said: Sequence[str], counts: Counter[str], rules: LanguageRules) -> float:
+    own = rules.summary
+    score = 2.0 * len({word for word in said if counts[word] > 1}) / (len(said) + 4)
+    score += 1.0 if own.telling.search(text) else 0.0
+    score += 0.7 if any(character.isdigit() for character in text) else 0.0
+    score += 0.5 if any(word[0].isupper() and word != "I" for word in text.split()[1:]) else 0.0
+    score -= 2.0 if own.small_talk.match(text) and len(said) < 14 else 0.0
+    score -= 0.5 if text.endswith("?") else 0.0
+    return score - (1.0 if len(said) < 4 else 0.0)
+
+
+def _choose(lines: Sequence[_Line], limit: int) -> str:
+    """Keep the best lines that fit, in their order; if not even one fits, the beginning of the best."""
+    kept: list[_Line] = []
+    room = limit
+    for line in sorted(lines, key=lambda line: (-line.score, line.place)):
+        cost = len(_line(line.label, line.text)) + 1
+        if cost <= room:
+            kept.append(line)
+            room -= cost
+        if room < 40:
+            break
+    if not kept:
+        best = max(lines, key=lambda line: (line.score, -line.place))
+        return shorten(_line(best.label, best.text), limit)
+    return _joined(sorted(kept, key=lambda line: line.place))
+
+
+def _joined(lines: Sequence[_Line]) -> str:
+    """One line for each voice in turn."""
+    parts: list[str] = []
+    voice: str | None = None
+    for line in lines:
+        if line.label == voice:
+            parts[-1] += f" {line.text}"
+        else:
+            parts.append(_line(line.label, line.text))
+            voice = line.label
+    return "\n".join(parts)
