@@ -34,9 +34,10 @@ class Assertion:
     """One thing that is asserted, by a stored memory, by drafts, or by both."""
 
     __slots__ = (
-        "claim_key", "claim_value", "drafts", "first", "hash", "kind", "last", "slot", "state", "stored", "superseded",
-        "text", "_wording",
-    )  # fmt: skip
+        "_wording",
+        *("claim_key", "claim_value", "drafts", "first", "hash", "kind"),
+        *("last", "slot", "state", "stored", "superseded", "text"),
+    )
 
     def __init__(self, memory: DraftMemory | ExistingMemory, claim_keys: ClaimKeys) -> None:
         self.kind = memory.kind
@@ -147,9 +148,7 @@ class Assertion:
         }
 
 
-def gather(
-    new: Sequence[DraftMemory], existing: Iterable[ExistingMemory], claim_keys: ClaimKeys
-) -> list[Assertion]:
+def gather(new: Sequence[DraftMemory], existing: Iterable[ExistingMemory], claim_keys: ClaimKeys) -> list[Assertion]:
     """Make one assertion of each stored memory and of all drafts with the same words.
 
     A draft joins a superseded memory only if it speaks of the time when that was true, or is what it was made from:
@@ -165,25 +164,33 @@ def gather(
         same.setdefault((assertion.kind, assertion.hash), []).append(assertion)
     for index, draft in sorted(enumerate(new), key=lambda numbered: _draft_order(numbered[1])):
         known = same.setdefault((draft.kind, draft.content_hash), [])
-        assertion = next((one for one in known if _speaks_of(draft, one)), None)
-        if assertion is None:
-            assertion = Assertion(draft, claim_keys)
-            known.insert(0, assertion)
-            assertions.append(assertion)
-        assertion.add(index, draft, "same_content", claim_keys)
+        found = _assertion_of(draft, known)
+        if found is None:
+            found = Assertion(draft, claim_keys)
+            known.append(found)
+            assertions.append(found)
+        found.add(index, draft, "same_content", claim_keys)
     return assertions
 
 
 def speaks_of_its_time(draft: DraftMemory, memory: ExistingMemory) -> bool:
     """Whether a draft belongs to a superseded memory: from its time, or from the same episode."""
-    if memory.valid_to is None or draft.valid_from < memory.valid_to:
-        return True
+    return memory.valid_to is None or draft.valid_from < memory.valid_to or _is_made_from(draft, memory)
+
+
+def _is_made_from(draft: DraftMemory, memory: ExistingMemory) -> bool:
     return not set(memory.source_episode_ids).isdisjoint(draft.source_episode_ids)
 
 
-def _speaks_of(draft: DraftMemory, assertion: Assertion) -> bool:
-    stored = assertion.stored
-    return stored is None or not assertion.superseded or speaks_of_its_time(draft, stored)
+def _assertion_of(draft: DraftMemory, known: Sequence[Assertion]) -> Assertion | None:
+    """The assertion a draft repeats: the one made from its episode, else the active one, else one of its time."""
+    for one in known:
+        if one.stored is not None and _is_made_from(draft, one.stored):
+            return one
+    for one in known:
+        if one.stored is None or not one.superseded or speaks_of_its_time(draft, one.stored):
+            return one
+    return None
 
 
 def _draft_order(draft: DraftMemory) -> tuple[Any, ...]:

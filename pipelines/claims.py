@@ -21,6 +21,9 @@ CLAIM_SCHEMA_VERSION = 1
 
 CLAIM_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}(?:\.[a-z0-9_]{1,64}){0,5}")
 
+_ONE: Cardinality = "single"
+_MANY: Cardinality = "multi"
+
 _SCOPE = "@"
 _ARTICLES = frozenset({"a", "an", "the"})
 
@@ -42,47 +45,42 @@ class ClaimKeys:
         return ClaimKeys({**self.known, **additions})
 
 
-DEFAULT_CLAIM_KEYS = ClaimKeys(
-    dict.fromkeys(
-        (
-            "identity.name",
-            "identity.preferred_name",
-            "identity.age",
-            "identity.birthday",
-            "employment.current_employer",
-            "employment.role",
-            "location.current_home",
-            "location.address",
-            "billing.primary_payment_processor",
-            "account.id",
-            "account.plan",
-            "company.size",
-            "contact.email",
-            "contact.phone",
-            "contact.timezone",
-            "contact.language",
-            "device.model",
-            "device.phone",
-            "device.computer",
-            "device.os",
-            "device.browser",
-            "product.version",
-            "preferences.favorite.*",
-        ),
-        "single",
-    )
-    | dict.fromkeys(
-        (
-            "tools.used",
-            "skills",
-            "preferences",
-            "payment.processors_used",
-            "languages.spoken",
-            "account.references",
-        ),
-        "multi",
-    )
+_SINGLE: tuple[str, ...] = (
+    "identity.name",
+    "identity.preferred_name",
+    "identity.age",
+    "identity.birthday",
+    "employment.current_employer",
+    "employment.role",
+    "location.current_home",
+    "location.address",
+    "billing.primary_payment_processor",
+    "account.id",
+    "account.plan",
+    "company.size",
+    "contact.email",
+    "contact.phone",
+    "contact.timezone",
+    "contact.language",
+    "device.model",
+    "device.phone",
+    "device.computer",
+    "device.os",
+    "device.browser",
+    "product.version",
+    "preferences.favorite.*",
 )
+_MULTI: tuple[str, ...] = (
+    "tools.used",
+    "skills",
+    "preferences",
+    "payment.processors_used",
+    "languages.spoken",
+    "account.references",
+)
+
+#: Keys of the contract, and those of facts that support conversations hold.
+DEFAULT_CLAIM_KEYS = ClaimKeys({**dict.fromkeys(_SINGLE, _ONE), **dict.fromkeys(_MULTI, _MANY)})
 
 
 def scoped(key: str, speaker: str | None) -> str:

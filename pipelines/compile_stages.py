@@ -61,13 +61,16 @@ def label(services: Services, run: Run) -> Run | None:
     """The place of the stage that labels drafts before anybody can read them. Drafts pass it as they are."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         drafts = runs.stage_output(conn, run, COMPILE)
-    return _advance(services, run, EMBED, drafts)
+    return _advance(services, run, EMBED, drafts) if drafts is not None else None
 
 
 def embed(services: Services, run: Run) -> Run | None:
     """Split the episodes into passages and embed them together with the drafts."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        drafts = _decode_drafts(runs.stage_output(conn, run, LABEL))
+        labelled = runs.stage_output(conn, run, LABEL)
+        if labelled is None:
+            return None
+        drafts = _decode_drafts(labelled)
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=drafts.episodes)
     embedded = embed_waiting(waiting, drafts, services.embedder)
     return _advance(services, run, PUBLISH, embedded.to_bytes())
@@ -76,8 +79,10 @@ def embed(services: Services, run: Run) -> Run | None:
 def publish(services: Services, run: Run) -> Run | None:
     """Resolve conflicts and make everything visible, in one transaction, then complete the run or begin its next batch."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        drafts = _decode_drafts(runs.stage_output(conn, run, LABEL))
-        embedded = EmbeddedPassages.from_bytes(runs.stage_output(conn, run, EMBED))
+        labelled, embedded_bytes = runs.stage_output(conn, run, LABEL), runs.stage_output(conn, run, EMBED)
+        if labelled is None or embedded_bytes is None:
+            return None
+        drafts, embedded = _decode_drafts(labelled), EmbeddedPassages.from_bytes(embedded_bytes)
         outcome = publication.publish(conn, run, drafts, embedded, now=utcnow())
         if outcome is None:
             return None

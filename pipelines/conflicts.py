@@ -26,6 +26,8 @@ from pipelines.compilation import PROFILE_FACT, DraftMemory, ExistingMemory
 from pipelines.resolution import Resolution, Skipped, SkipReason, Supersession, SupersessionReason
 from pipelines.wording import Wording, name_different_things, similarity
 
+__all__ = ["Resolution", "resolve"]
+
 #: Shared words divided by all words from which two memories are about the same. The contract's figures.
 THRESHOLD = 0.8
 FACT_THRESHOLD = 0.6
@@ -81,22 +83,24 @@ def _decide_by_claims(assertions: list[Assertion], ended: dict[int, Supersession
             [(rival.first, number) for number, rival in enumerate(kept)]
             + [(rival.last, number) for number, rival in enumerate(kept)]
         )
-        for place, (_, number) in enumerate(points):
-            following = points[place + 1 :]
-            if not following or any(other == number for _, other in following):
-                continue
-            moment, winner = following[0]
-            _end(kept[number], kept[winner], _claim_reason(kept[number], kept[winner]), None, moment.time, ended)
+        last_place = {number: place for place, (_, number) in enumerate(points)}
+        for number, place in last_place.items():
+            if place + 1 < len(points):
+                moment, winner = points[place + 1]
+                _end(kept[number], kept[winner], _claim_reason(kept[number], kept[winner]), None, moment.time, ended)
     return [assertion for assertion in assertions if id(assertion) not in folded]
 
 
 def _fold_same_claims(rivals: Sequence[Assertion], folded: set[int]) -> list[Assertion]:
     """Fold drafts into an earlier assertion of the same claim whose words say all that theirs do."""
     kept: list[Assertion] = []
+    by_state: dict[tuple[str, bool], list[Assertion]] = defaultdict(list)
     for rival in sorted(rivals, key=lambda one: (one.first, one.stored is None)):
-        earlier = next((one for one in kept if rival.stored is None and _says_all(one, rival)), None)
+        alike = by_state[rival.state]
+        earlier = next((one for one in alike if rival.stored is None and _says_all(one, rival)), None)
         if earlier is None:
             kept.append(rival)
+            alike.append(rival)
         else:
             earlier.absorb(rival)
             folded.add(id(rival))
@@ -104,9 +108,7 @@ def _fold_same_claims(rivals: Sequence[Assertion], folded: set[int]) -> list[Ass
 
 
 def _says_all(one: Assertion, rival: Assertion) -> bool:
-    if one.state != rival.state or not rival.wording.core <= one.wording.core:
-        return False
-    if one.wording.is_negated != rival.wording.is_negated:
+    if one.wording.is_negated != rival.wording.is_negated or not rival.wording.core <= one.wording.core:
         return False
     stored = one.stored
     if stored is None or not one.superseded:
@@ -156,9 +158,7 @@ def _reason_against(older: Wording, newer: Wording) -> SkipReason | None:
     return None
 
 
-def _similar_pairs(
-    members: Sequence[Assertion], threshold: float
-) -> Iterator[tuple[Assertion, Assertion, float]]:
+def _similar_pairs(members: Sequence[Assertion], threshold: float) -> Iterator[tuple[Assertion, Assertion, float]]:
     """Yield pairs (older, newer, score) of at least `threshold` in which one is new and claims do not decide.
 
     Prefix filtering: with every core sorted from rare to common words, two of Jaccard similarity t must share a word

@@ -23,8 +23,10 @@ _EPOCH_SECONDS = (1e8, 1e11)
 _MONTHS = {
     name: number
     for number, names in enumerate(
-        ("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul", "august aug")
-        + ("september sep sept", "october oct", "november nov", "december dec"),
+        (
+            *("january jan", "february feb", "march mar", "april apr", "may", "june jun", "july jul"),
+            *("august aug", "september sep sept", "october oct", "november nov", "december dec"),
+        ),
         start=1,
     )
     for name in names.split()
@@ -60,9 +62,7 @@ def parse_when(value: object) -> datetime | None:
     return None
 
 
-def episode_anchor(
-    payload: Mapping[str, Any], *, occurred_at: datetime | None, created_at: datetime
-) -> datetime:
+def episode_anchor(payload: Mapping[str, Any], *, occurred_at: datetime | None, created_at: datetime) -> datetime:
     """Tell when an episode's memories become valid.
 
     An `occurred_at` equal to `created_at` is the default of a client that sent none, so the first message's own time

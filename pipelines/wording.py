@@ -15,7 +15,13 @@ _NEGATORS = frozenset(
 )
 #: What a negated helper verb leaves behind, so that "isn't" and "is not", "don't" and "do not" come to the same.
 _HELPERS = {"isn't": "is", "wasn't": "was", "aren't": "are", "weren't": "were", "can't": "can", "cannot": "can"} | {
-    "won't": "will", "hasn't": "has", "haven't": "have", "isnt": "is", "wasnt": "was", "cant": "can", "wont": "will"
+    "won't": "will",
+    "hasn't": "has",
+    "haven't": "have",
+    "isnt": "is",
+    "wasnt": "was",
+    "cant": "can",
+    "wont": "will",
 }
 _SILENT = frozenset({"do", "does", "did"})
 

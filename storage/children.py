@@ -131,7 +131,8 @@ class Child:
         return ended
 
     def _forward(self, on_line: Callable[[str], None]) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         with self._process.stdout as lines:
             for line in lines:
                 on_line(line.decode(errors="replace").rstrip("\n"))

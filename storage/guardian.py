@@ -9,6 +9,7 @@ Protocol, one line each: `watch <group> <signal> <grace seconds>` and `forget <g
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -51,10 +52,8 @@ def end_group(group: int, stop_signal: int, grace_seconds: float) -> None:
         deadline = time.monotonic() + grace_seconds
         while is_running(group) and time.monotonic() < deadline:
             time.sleep(POLL_SECONDS)
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def main() -> None:

@@ -174,19 +174,13 @@ def advance(conn: Connection, run: Run, *, next_stage: str, output: bytes) -> bo
     return True
 
 
-def stage_output(conn: Connection, run: Run, stage: str) -> bytes:
-    """What a former stage of the run made.
-
-    Raises:
-        LookupError: when the stage has not been done.
-    """
+def stage_output(conn: Connection, run: Run, stage: str) -> bytes | None:
+    """What a former stage of the run made; None when the run went on, or was erased with its subject."""
     with conn.cursor(binary=True) as cursor:
         row = cursor.execute(
             "select output from stage_outputs where run_id = %s and stage = %s", (run.id, stage)
         ).fetchone()
-    if row is None:
-        raise LookupError(f"run {run.id} has no output of stage {stage}")
-    return bytes(row[0])
+    return bytes(row[0]) if row else None
 
 
 def complete(conn: Connection, run: Run, *, result: dict[str, Any]) -> bool:

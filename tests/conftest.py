@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.environment",
     "tests.fixtures.servers",
     "tests.fixtures.databases",
+    "tests.fixtures.faults",
     "tests.fixtures.services",
     "tests.fixtures.stack",
 ]

@@ -99,9 +99,7 @@ class _Draft:
         self._seen: set[tuple[str, bytes]] = set()
 
     def all(self, utterances: Sequence[Utterance], languages: Sequence[LanguageRules]) -> list[DraftMemory]:
-        heard = [
-            _Heard(place, utterance, self._role(utterance)) for place, utterance in enumerate(utterances)
-        ]
+        heard = [_Heard(place, utterance, self._role(utterance)) for place, utterance in enumerate(utterances)]
         named = _people(heard)
         drafts: list[DraftMemory] = []
         for rules in languages:
@@ -123,7 +121,7 @@ class _Draft:
         for said in heard:
             if said.role not in ("user", "unknown"):
                 continue
-            candidates = may_hold_facts(said.lowered, rules)
+            candidates = may_hold_facts(said.lowered, rules, among_people=named)
             if not candidates:
                 continue
             speaker = said.utterance.speaker if named else None
@@ -230,9 +228,7 @@ class _Draft:
 
 def _people(heard: Sequence[_Heard]) -> bool:
     """Whether people talk to each other, so that a fact must say whose it is."""
-    speakers = {
-        said.utterance.speaker for said in heard if said.role in ("user", "unknown") and said.utterance.speaker
-    }
+    speakers = {said.utterance.speaker for said in heard if said.role in ("user", "unknown") and said.utterance.speaker}
     return len(speakers) > 1 or any(said.role == "unknown" and said.utterance.speaker for said in heard)
 
 

@@ -28,14 +28,12 @@ class Fact:
     offset: int
 
 
-def may_hold_facts(lowered: str, rules: LanguageRules) -> list[FactRule]:
+def may_hold_facts(lowered: str, rules: LanguageRules, *, among_people: bool) -> list[FactRule]:
     """Pick the rules of which a trigger occurs in the lower-case text."""
-    return [rule for rule in rules.fact if _may_match(rule, lowered)]
+    return [rule for rule in rules.fact if _may_match(rule, lowered) and not (among_people and rule.to_agent)]
 
 
-def find_facts(
-    sentences: Sequence[Sentence], candidates: Sequence[FactRule], rules: LanguageRules
-) -> Iterator[Fact]:
+def find_facts(sentences: Sequence[Sentence], candidates: Sequence[FactRule], rules: LanguageRules) -> Iterator[Fact]:
     """Yield the facts of an utterance in the order of its sentences.
 
     Of overlapping matches the rule that the pattern file names first wins, so specific rules stand before general
@@ -59,9 +57,7 @@ def _may_match(rule: FactRule, lowered: str) -> bool:
     return False
 
 
-def _match(
-    sentence: Sentence, rule: FactRule, rules: LanguageRules, taken: list[tuple[int, int]]
-) -> Iterator[Fact]:
+def _match(sentence: Sentence, rule: FactRule, rules: LanguageRules, taken: list[tuple[int, int]]) -> Iterator[Fact]:
     for found in rule.pattern.finditer(sentence.text):
         start, end = found.span("fact") if "fact" in rule.pattern.groupindex else found.span()
         if any(start < other_end and end > other_start for other_start, other_end in taken):
@@ -98,9 +94,7 @@ def _is_refused(value: str, rule: FactRule, rules: LanguageRules, sentence: Sent
     return rule.is_name and (first in rules.not_names or is_headline(sentence.text))
 
 
-def _claim_key(
-    rule: FactRule, found: re.Match[str], group: str | None, value: str, rules: LanguageRules
-) -> str | None:
+def _claim_key(rule: FactRule, found: re.Match[str], group: str | None, value: str, rules: LanguageRules) -> str | None:
     if rule.claim is None or group not in ("claim", "loose") or not 0 < len(value) <= MAX_VALUE_CHARS:
         return None
     if group == "loose" and words(value)[0] in rules.not_names:

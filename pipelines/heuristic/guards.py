@@ -19,9 +19,16 @@ def is_undone(sentence: Sentence, start: int, end: int, guards: GuardRules) -> b
         if not guards.suppositions.isdisjoint(words(_since(guards.supposition_ends, before))):
             return True
         clause = _since(guards.clause_ends, before)
-        if not guards.before.isdisjoint(words(clause)) or guards.before_phrases.search(clause):
+        said = words(clause)
+        if not guards.before.isdisjoint(said) or guards.before_phrases.search(clause):
+            return True
+        if said and guards.subject.match(text[start:end]) and not _may_begin(said, guards):
             return True
     return guards.after.search(text[end:]) is not None
+
+
+def _may_begin(said: list[str], guards: GuardRules) -> bool:
+    return said[-1] in guards.before_subject or said[0] in guards.clause_openers
 
 
 def is_shouted(text: str) -> bool:

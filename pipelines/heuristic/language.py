@@ -34,10 +34,16 @@ class FactRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """One way to state a fact about oneself.
 
     `triggers` are lower-case texts of which one must occur before the pattern is tried. Groups of the pattern:
-    `claim` is the value of the claim; `loose` is the value when it is not capitalised, used if it is short; `value`
-    is what `reject` looks at when neither of them matched; `fact` is the memory's text when that is not the whole
-    match; others may be named by the claim's key, as in `preferences.favorite.{what}`. A match whose value begins with a word of `reject`, or of the language's
-    `not_names` if `is_name`, is no fact. `cut` shortens the match at the language's `value_cut`.
+
+    * `claim`: the value of the claim;
+    * `loose`: the value when it is not capitalised;
+    * `value`: what `reject` looks at when neither of these matched;
+    * `fact`: the memory's text, when that is not the whole match;
+    * any that the claim's key names, as in `preferences.favorite.{what}`.
+
+    A match whose value begins with a word of `reject`, or of the language's `not_names` if `is_name`, is no fact.
+    `cut` shortens the match at the language's `value_cut`. What is said `to_agent` is not looked for where people talk
+    to each other.
     """
 
     name: str
@@ -48,13 +54,16 @@ class FactRule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     is_name: bool = False
     reject: frozenset[str] = frozenset()
     cut: bool = True
+    to_agent: bool = False
     confidence: float = 0.6
 
 
 class GuardRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What makes a statement none about the present: words before it in its clause, and patterns after it.
 
-    `suppositions` are looked for back to the last `supposition_ends`, the others back to the last `clause_ends`.
+    `suppositions` are looked for back to the last `supposition_ends`, the others back to the last `clause_ends`. A
+    statement that begins with its `subject` must begin its clause, or follow a word of `before_subject`, or the clause
+    must begin with one of `clause_openers`.
     """
 
     suppositions: frozenset[str]
@@ -62,6 +71,9 @@ class GuardRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     before: frozenset[str]
     before_phrases: re.Pattern[str]
     clause_ends: re.Pattern[str]
+    subject: re.Pattern[str]
+    before_subject: frozenset[str]
+    clause_openers: frozenset[str]
     after: re.Pattern[str]
 
 

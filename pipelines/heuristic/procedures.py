@@ -29,9 +29,7 @@ class Procedure:
     offset: int
 
 
-def find_procedures(
-    text: str, lowered: str, sentences: Sequence[Sentence], rules: LanguageRules
-) -> list[Procedure]:
+def find_procedures(text: str, lowered: str, sentences: Sequence[Sentence], rules: LanguageRules) -> list[Procedure]:
     """Find the procedures of one utterance."""
     own = rules.procedures
     found = list(_numbered(text, own)) if "2" in lowered and "1" in lowered else []

@@ -91,17 +91,18 @@ def _within_reach(utterances: Sequence[Utterance]) -> list[Utterance]:
 
 
 def _scored(utterances: Sequence[Utterance], rules: LanguageRules) -> list[_Line]:
-    found: list[tuple[str, str, list[str], bool]] = []
+    found: list[tuple[str, str, list[str]]] = []
     for utterance in utterances:
         name = label(utterance)
-        for number, sentence in enumerate(sentences(plain(utterance.text), rules.abbreviations)):
+        for sentence in sentences(plain(utterance.text), rules.abbreviations):
             text = shorten(" ".join(sentence.text.split()), _SENTENCE_CHARS)
-            found.append((name, text, words(text), number == 0))
-    counts = Counter(word for _, _, said, _ in found for word in set(said) if len(word) > 3)
+            found.append((name, text, words(text)))
+    counts = Counter(word for _, _, said in found for word in set(said) if len(word) > 3)
     last = len(found) - 1
+    edges = {last: 1.0, 0: 3.0}
     return [
-        _Line(place, name, text, _score(text, said, counts, rules) + (3.0 if place == 0 else 1.0 if place == last else 0.0))
-        for place, (name, text, said, _) in enumerate(found)
+        _Line(place, name, text, _score(text, said, counts, rules) + edges.get(place, 0.0))
+        for place, (name, text, said) in enumerate(found)
     ]
 
 

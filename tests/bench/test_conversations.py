@@ -26,9 +26,7 @@ CONNECTIVES = frozenset(
 )
 
 #: The date of an answer often comes from the session's date, which no turn repeats.
-CALENDAR = re.compile(
-    r"20\d\d|january|february|march|april|may|june|july|august|september|october|november|december"
-)
+CALENDAR = re.compile(r"20\d\d|january|february|march|april|may|june|july|august|september|october|november|december")
 
 
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
@@ -123,14 +121,10 @@ def test_answers_stand_in_or_beside_their_evidence(conversation: Conversation) -
         if CATEGORIES[question.category] in {"single-hop", "multi-hop"}:
             nearby = set(words(" ".join(around(conversation, question))))
             wanted = {
-                word
-                for word in words(question.answer)
-                if word not in CONNECTIVES and not CALENDAR.fullmatch(word)
+                word for word in words(question.answer) if word not in CONNECTIVES and not CALENDAR.fullmatch(word)
             }
             missing = {word for word in wanted if not any(same_stem(word, other) for other in nearby)}
-            assert len(missing) <= len(wanted) / 3, (
-                f"{question.text!r}: {sorted(missing)} is not near its evidence"
-            )
+            assert len(missing) <= len(wanted) / 3, f"{question.text!r}: {sorted(missing)} is not near its evidence"
 
 
 def around(conversation: Conversation, question: Question) -> list[str]:

@@ -9,10 +9,7 @@ from hypothesis import strategies as st
 from bench.conversation import Conversation, parse
 from bench.evidence import contains, judge, normalise, says_nothing_relates, without_task
 
-TURN = (
-    "Two steps:\n1. Unplug the Hub and count to thirty.\n"
-    "2. Plug it in again, and wait for the white light. Bye."
-)
+TURN = "Two steps:\n1. Unplug the Hub and count to thirty.\n2. Plug it in again, and wait for the white light. Bye."
 
 
 def conversation() -> Conversation:
@@ -37,9 +34,7 @@ def conversation() -> Conversation:
 
 
 def test_a_turn_is_delivered_when_its_text_is_there_with_other_white_space() -> None:
-    assert contains(
-        normalise(f"## Recent interactions\n- [2025] Sam: {TURN.replace(chr(10), '  ')} More."), TURN
-    )
+    assert contains(normalise(f"## Recent interactions\n- [2025] Sam: {TURN.replace(chr(10), '  ')} More."), TURN)
 
 
 def test_a_turn_is_delivered_when_its_passages_are_there_in_two_places() -> None:
@@ -84,9 +79,7 @@ def test_a_turn_between_other_lines_is_always_delivered(turn: str, before: str, 
 
 
 def test_the_task_is_no_part_of_what_was_delivered() -> None:
-    assert (
-        without_task("## Task\nWhy?\n\n## Procedures\n- Because.", "Why?") == "\n\n## Procedures\n- Because."
-    )
+    assert without_task("## Task\nWhy?\n\n## Procedures\n- Because.", "Why?") == "\n\n## Procedures\n- Because."
 
 
 @pytest.mark.parametrize(
