@@ -111,7 +111,7 @@ class Assertion:
             valid_from=self.first.time,
             valid_to=valid_to,
             source_episode_ids=_sources([], self.drafts),
-            metadata=self._metadata(draft.metadata, _moment(draft)),
+            metadata=self._metadata(draft.metadata),
         )
 
     def fold(self) -> Fold | None:
@@ -125,7 +125,7 @@ class Assertion:
             source_episode_ids=_sources(stored.source_episode_ids, self.drafts),
             valid_from=min(self.first.time, stored.valid_from),
             valid_to=valid_to,
-            metadata=self._metadata(stored.metadata, _last_moment(stored)),
+            metadata=self._metadata(stored.metadata),
             claim_key=self.claim_key,
             claim_value=self.claim_value,
         )
@@ -138,14 +138,15 @@ class Assertion:
         )
         return None if unchanged else fold
 
-    def _metadata(self, metadata: dict[str, Any], known: Moment) -> dict[str, Any]:
-        if (self.last.time, self.last.position) <= (known.time, known.position):
-            return metadata
-        return {
-            **metadata,
-            ASSERTED_AT: self.last.time.isoformat(),
-            ASSERTED_POSITION: list(self.last.position),
-        }
+    def _metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
+        """The metadata from which the first and the last moment can be read again."""
+        noted = dict(metadata)
+        if self.first.position:
+            noted[POSITION] = list(self.first.position)
+        if self.last[:2] > self.first[:2]:
+            noted[ASSERTED_AT] = self.last.time.isoformat()
+            noted[ASSERTED_POSITION] = list(self.last.position)
+        return noted
 
 
 def gather(new: Sequence[DraftMemory], existing: Iterable[ExistingMemory], claim_keys: ClaimKeys) -> list[Assertion]:

@@ -15,6 +15,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 POLL_SECONDS = 0.02
 
@@ -31,27 +32,25 @@ def read_wards(lines: Iterable[str]) -> dict[int, tuple[int, float]]:
     return wards
 
 
-def is_running(group: int) -> bool:
-    """Whether any process of the group is left."""
+def is_running(pid: int) -> bool:
+    """Whether the process still works; a zombie that nobody collects does not."""
     try:
-        os.killpg(group, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # macOS answers so when only zombies are left in the group
-        return False
-    return True
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:  # no /proc on this system, or gone this moment
+        return not Path("/proc/self").is_dir()
 
 
 def end_group(group: int, stop_signal: int, grace_seconds: float) -> None:
-    """Ask the group's leader to stop, wait, then kill whatever is left of the group."""
-    try:
+    """Ask the group's leader to stop, wait for it, then kill whatever is left of the group."""
+    with contextlib.suppress(ProcessLookupError):
         os.kill(group, stop_signal)
-    except ProcessLookupError:
-        pass
-    else:
-        deadline = time.monotonic() + grace_seconds
-        while is_running(group) and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
+    deadline = time.monotonic() + grace_seconds
+    while is_running(group) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signal.SIGKILL)
 

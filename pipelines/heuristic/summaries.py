@@ -49,6 +49,10 @@ def summarize(utterances: Sequence[Utterance], rules: LanguageRules) -> EpisodeS
     if whole is not None:
         return EpisodeSummary(whole, shorten(whole, SUMMARY_CHARS))
     lines = _scored(_within_reach(utterances), rules)
+    if not lines:
+        # Nothing but citations: code or quoted mail.
+        cited = _line(label(utterances[0]), utterances[0].text.replace("\0", "").strip())
+        return EpisodeSummary(shorten(cited, CONTENT_CHARS), shorten(cited, SUMMARY_CHARS))
     content = _choose(lines, CONTENT_CHARS)
     return EpisodeSummary(content, _choose(lines, SUMMARY_CHARS))
 
@@ -62,7 +66,7 @@ def _whole(utterances: Sequence[Utterance]) -> str | None:
     parts: list[str] = []
     room = CONTENT_CHARS
     for utterance in utterances:
-        text = utterance.text.strip()
+        text = utterance.text.replace("\0", "").strip()
         room -= len(text)
         if room < 0:
             return None

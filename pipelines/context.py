@@ -1,0 +1,255 @@
+"""Assembling context: what an agent should know for its task, within its budget, each part traceable.
+
+Deterministic: the same rows, request and clock give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+import msgspec
+
+from config.clock import utcnow
+from pipelines import context_text
+from pipelines.context_text import Delivered
+from pipelines.packing import Selection, pack, rank
+from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of
+from pipelines.services import Services
+from pipelines.speakers import ROLES, speaker_hash
+from pipelines.tokens import count_tokens
+from storage import episodes as episode_rows
+from storage import memories as memory_rows
+from storage.episodes import EpisodeWithBody
+from storage.passage_columns import Kind
+from storage.rows import Episode, Memory
+from storage.transactions import Connection, tenant_transaction
+
+#: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
+CANDIDATES_PER_TOKEN = 0.25
+LEAST_CANDIDATES = 200
+
+_ROLE_NAMES = {speaker_hash(role): role for role in ROLES.values()}
+
+
+class ContextRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `max_tokens` bounds the whole text, the task included."""
+
+    subject_id: str
+    task: str
+    max_tokens: int
+    session_id: str | None = None
+    caller_id: str | None = None
+    caller_type: str | None = None
+    explain: bool = False
+
+
+class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
+    """The answer, with the field names of the wire."""
+
+    subject_id: str
+    task: str
+    facts: list[Memory]
+    episodes: list[Episode]
+    procedures: list[Memory]
+    provenance: dict[str, list[str]]
+    assembled_context: str
+    token_estimate: int
+    sessions: list[dict[str, Any]]
+    receipt_id: str | None = None
+    receipt_emitted: bool = False
+    explain: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Policy(Protocol):
+    """Decides what a caller may not see. Asked before anything is ranked."""
+
+    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
+        """Memories and episodes to withhold from this request."""
+
+
+class AllowAll:
+    """The policy of a tenant without one."""
+
+    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
+        return ()
+
+
+def assemble_context(
+    services: Services,
+    tenant_id: str,
+    request: ContextRequest,
+    *,
+    policy: Policy = AllowAll(),  # noqa: B008 - it has no state
+    now: datetime | None = None,
+) -> ContextBundle:
+    """Rank everything stored of the subject for the task and deliver the best that fits.
+
+    An unknown subject gets the task and nothing else. The text never exceeds `max_tokens`; a task that is longer
+    than that alone is shortened.
+
+    Args:
+        now: The clock: what "yesterday" counts from and what has expired.
+    """
+    now = now or utcnow()
+    header = context_text.task_header(request.task, request.max_tokens)
+    budget = request.max_tokens - count_tokens(header)
+    with tenant_transaction(services.pool, tenant_id) as conn:
+        found = find_passages(
+            conn,
+            tenant_id,
+            request.subject_id,
+            task=request.task,
+            embedder=services.embedder,
+            now=now,
+            denied=policy.denied(conn, tenant_id, request),
+        )
+        if found is None or len(found.columns) == 0:
+            return _bundle(request, header, [], {}, {}, None)
+        selection = _select(found, request, budget, now)
+        memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
+    delivered = _delivered(found, selection, memories, episodes, now)
+    return _bundle(request, header, delivered, memories, episodes, _explain(found, selection, request))
+
+
+def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:
+    most = max(LEAST_CANDIDATES, int(request.max_tokens * CANDIDATES_PER_TOKEN))
+    order = rank(found.columns, found.scores, now=microseconds(now), most=most)
+    return pack(found.columns, order, budget=budget - context_text.session_header_cost(request.session_id))
+
+
+def _load_sources(
+    conn: Connection, tenant_id: str, subject_id: str, found: Found, rows: Sequence[int]
+) -> tuple[dict[UUID, Memory], dict[UUID, EpisodeWithBody]]:
+    turns = {source_of(found.columns, row) for row in rows if found.columns.kind[row] == Kind.TURN}
+    others = {source_of(found.columns, row) for row in rows if found.columns.kind[row] != Kind.TURN}
+    memories = memory_rows.memories_by_ids(conn, tenant_id, subject_id, sorted(others)) if others else {}
+    episodes = episode_rows.episodes_by_ids(conn, tenant_id, subject_id, sorted(turns)) if turns else {}
+    return memories, episodes
+
+
+def _delivered(
+    found: Found,
+    selection: Selection,
+    memories: dict[UUID, Memory],
+    episodes: dict[UUID, EpisodeWithBody],
+    now: datetime,
+) -> list[Delivered]:
+    """The chosen passages with their words, best first. What ended since it was ranked is left out."""
+    names = _ROLE_NAMES | {speaker_hash(name): name for name in found.speakers}
+    columns = found.columns
+    delivered = []
+    for row in selection.chosen:
+        source, kind = source_of(columns, row), Kind(int(columns.kind[row]))
+        if kind == Kind.TURN:
+            episode = episodes.get(source)
+            if episode is None:
+                continue
+            words = episode.body[int(columns.start[row]) : int(columns.stop[row])]
+        else:
+            memory = memories.get(source)
+            if memory is None or not is_visible(memory, now):
+                continue
+            episode, words = None, memory.content
+        if selection.cut is not None and selection.cut[0] == row:
+            words = context_text.shorten(words, selection.cut[1])
+        delivered.append(
+            Delivered(
+                row=row,
+                source=source,
+                kind=kind,
+                text=words,
+                speaker=names.get(int(columns.speaker[row]), ""),
+                at=datetime.fromtimestamp(int(columns.occurred_at[row]) / 1_000_000, tz=now.tzinfo),
+                session_id=episode.session_id if episode else None,
+            )
+        )
+    return delivered
+
+
+def _bundle(
+    request: ContextRequest,
+    header: str,
+    delivered: list[Delivered],
+    memories: dict[UUID, Memory],
+    episodes: dict[UUID, EpisodeWithBody],
+    explain: list[dict[str, Any]] | None,
+) -> ContextBundle:
+    text, delivered = _within_budget(request, header, delivered)
+    ids: dict[Kind, list[UUID]] = defaultdict(list)
+    for item in delivered:
+        if item.source not in ids[item.kind]:
+            ids[item.kind].append(item.source)
+    included = [_plain(episodes[id]) for id in ids[Kind.TURN]]
+    return ContextBundle(
+        subject_id=request.subject_id,
+        task=request.task,
+        facts=[memories[id] for id in (*ids[Kind.PROFILE_FACT], *ids[Kind.EPISODE_SUMMARY])],
+        episodes=included,
+        procedures=[memories[id] for id in ids[Kind.PROCEDURE]],
+        provenance={
+            "fact_ids": [str(id) for id in ids[Kind.PROFILE_FACT]],
+            "summary_ids": [str(id) for id in ids[Kind.EPISODE_SUMMARY]],
+            "procedure_ids": [str(id) for id in ids[Kind.PROCEDURE]],
+            "episode_ids": [str(id) for id in ids[Kind.TURN]],
+        },
+        assembled_context=text,
+        token_estimate=count_tokens(text),
+        sessions=_sessions(included),
+        explain=explain if explain is not None else msgspec.UNSET,
+    )
+
+
+def _within_budget(
+    request: ContextRequest, header: str, delivered: list[Delivered]
+) -> tuple[str, list[Delivered]]:
+    """The text, and what is in it. Packing adds up costs line by line; should headings that it could not foresee (a day
+    that stands under two sessions) exceed the budget after all, the least useful item goes."""
+    while True:
+        text = context_text.assemble(header, delivered, session_id=request.session_id)
+        if not delivered or count_tokens(text) <= request.max_tokens:
+            return text, delivered
+        delivered = delivered[:-1]
+
+
+def _plain(episode: EpisodeWithBody) -> Episode:
+    return Episode(**{name: getattr(episode, name) for name in Episode.__struct_fields__})
+
+
+def _sessions(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
+    """The sessions of the delivered episodes, oldest first, with how many of their episodes were delivered."""
+    by_session: dict[str, list[datetime]] = defaultdict(list)
+    for episode in episodes:
+        if episode.session_id is not None:
+            by_session[episode.session_id].append(episode.occurred_at)
+    sessions = [
+        {"session_id": id, "episode_count": len(times), "first_at": min(times), "last_at": max(times)}
+        for id, times in by_session.items()
+    ]
+    return sorted(sessions, key=lambda session: (session["first_at"], session["session_id"]))
+
+
+def _explain(found: Found, selection: Selection, request: ContextRequest) -> list[dict[str, Any]] | None:
+    """Every candidate that was looked at, best first: its signals, and why it was delivered or not."""
+    if not request.explain:
+        return None
+    columns, scores = found.columns, found.scores
+    rows = sorted({*selection.chosen, *selection.left_out}, key=lambda row: (-scores.total[row], row))
+    chosen = set(selection.chosen)
+    return [
+        {
+            "source_id": str(source_of(columns, row)),
+            "kind": Kind(int(columns.kind[row])).name.lower(),
+            "start": int(columns.start[row]),
+            "stop": int(columns.stop[row]),
+            "score": round(float(scores.total[row]), 4),
+            "signals": signals_of(scores, row),
+            "tokens": int(columns.tokens[row]),
+            "delivered": row in chosen,
+            "left_out": selection.left_out.get(row),
+        }
+        for row in rows
+    ]

@@ -1,0 +1,123 @@
+"""The text of a context: sections, lines and headings. Every line's cost is known before it is chosen.
+
+Interactions are delivered in the order in which they happened, below the day they happened on, so that an agent reads
+them as the conversation they were.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from uuid import UUID
+
+from pipelines.passages import memory_line, turn_line
+from pipelines.tokens import count_tokens
+from storage.passage_columns import Kind
+
+#: Sections in the contract's order.
+SECTIONS = (
+    (Kind.PROFILE_FACT, "## About this user"),
+    (Kind.PROCEDURE, "## Procedures"),
+    (Kind.EPISODE_SUMMARY, "## Recent history"),
+)
+INTERACTIONS = "## Recent interactions"
+PREVIOUS = "### Previous interactions"
+
+_SENTENCE_END = re.compile(r"[.!?…。!?][\"')\]]*\s")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """One passage with its words, as it will be written."""
+
+    row: int
+    source: UUID
+    kind: Kind
+    text: str
+    speaker: str
+    at: datetime
+    session_id: str | None
+
+
+def task_header(task: str, max_tokens: int) -> str:
+    """The opening of every context. A task that is larger than the whole budget is shortened to fit it."""
+    header = f"## Task\n{task}\n"
+    if count_tokens(header) <= max_tokens:
+        return header
+    for tokens in range(max_tokens, 0, -1):
+        header = f"## Task\n{shorten(task, tokens)}\n"
+        if count_tokens(header) <= max_tokens:
+            return header
+    return ""
+
+
+def session_header_cost(session_id: str | None) -> int:
+    """Tokens of the two headings that part the current session from the others."""
+    if session_id is None:
+        return 0
+    return count_tokens(f"{_current(session_id)}\n{PREVIOUS}\n")
+
+
+def assemble(header: str, delivered: Sequence[Delivered], *, session_id: str | None) -> str:
+    """Write the context."""
+    lines = [header.rstrip("\n"), ""] if header else []
+    for kind, heading in SECTIONS:
+        bullets = [memory_line(item.text, item.at) for item in delivered if item.kind == kind]
+        if bullets:
+            lines += [heading, *bullets, ""]
+    turns = sorted((item for item in delivered if item.kind == Kind.TURN), key=lambda item: (item.at, item.row))
+    if turns:
+        lines += [INTERACTIONS, *_interactions(turns, session_id), ""]
+    return "\n".join(lines).rstrip("\n") + "\n" if lines else ""
+
+
+def shorten(text: str, tokens: int) -> str:
+    """As much of the beginning as costs at most so many tokens: whole sentences, or whole words where one is longer."""
+    if count_tokens(text) <= tokens:
+        return text
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)] or []
+    best = _longest(text, ends, tokens)
+    if best:
+        return best
+    return _longest(text, [match.end() for match in re.finditer(r"\S+", text)], tokens) or _longest(
+        text, list(range(1, len(text))), tokens
+    )
+
+
+def _longest(text: str, ends: Sequence[int], tokens: int) -> str:
+    low, high = 0, len(ends)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if count_tokens(text[: ends[middle - 1]].rstrip()) <= tokens:
+            low = middle
+        else:
+            high = middle - 1
+    return text[: ends[low - 1]].rstrip() if low else ""
+
+
+def _interactions(turns: Sequence[Delivered], session_id: str | None) -> Iterable[str]:
+    if session_id is None:
+        yield from _by_day(turns)
+        return
+    current = [turn for turn in turns if turn.session_id == session_id]
+    previous = [turn for turn in turns if turn.session_id != session_id]
+    if current:
+        yield _current(session_id)
+        yield from _by_day(current)
+    if previous:
+        yield PREVIOUS
+        yield from _by_day(previous)
+
+
+def _by_day(turns: Sequence[Delivered]) -> Iterable[str]:
+    for day, of_day in groupby(turns, key=lambda turn: turn.at.date()):
+        yield f"#### {day.isoformat()}"
+        for turn in of_day:
+            yield turn_line(turn.text, turn.speaker)
+
+
+def _current(session_id: str) -> str:
+    return f"### Current session ({session_id})"

@@ -1,0 +1,160 @@
+"""Finding a subject's passages for a task: load all of them, mask what may not be seen, score.
+
+Context and semantic search both go through here, so there is one ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, fields
+from datetime import datetime
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config.clock import utcnow
+from pipelines.drafting import passages_of_episodes
+from pipelines.embedding import NO_MODEL, vectors_of
+from pipelines.packing import rank
+from pipelines.passages import columns_of, speakers_of
+from pipelines.query import Query, parse_task
+from pipelines.ranking import Scores, score
+from pipelines.services import Embedder, Services
+from storage import memories
+from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
+from storage.retrieval import Candidates, load_candidates
+from storage.rows import Memory
+from storage.transactions import Connection
+
+#: Newest episodes that are found although they are not compiled yet; they are split and embedded on the fly.
+WAITING_EPISODES = 100
+
+#: Rows that a search looks at for every memory it returns: some of the best may have ended or be of another kind.
+LOOKED_AT_PER_RESULT = 4
+
+_KINDS = {
+    "profile_fact": Kind.PROFILE_FACT,
+    "procedure": Kind.PROCEDURE,
+    "episode_summary": Kind.EPISODE_SUMMARY,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A subject's passages with their scores for a task. Rows of all parts belong together."""
+
+    columns: PassageColumns
+    speakers: list[str]
+    query: Query
+    scores: Scores
+
+
+def find_passages(
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    task: str,
+    embedder: Embedder | None,
+    now: datetime,
+    denied: Collection[UUID] = (),
+) -> Found | None:
+    """Score everything retrievable of the subject; None when nothing is stored of it.
+
+    Args:
+        denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
+            not even the statistics of the ranking depend on them.
+    """
+    candidates = load_candidates(
+        conn,
+        tenant_id,
+        subject_id,
+        model=embedder.model if embedder else NO_MODEL,
+        dimensions=embedder.dimensions if embedder else 0,
+        waiting_limit=WAITING_EPISODES,
+    )
+    if candidates is None:
+        return None
+    columns, speakers = _with_waiting(candidates, embedder)
+    if denied:
+        columns = _without(columns, denied)
+    query = parse_task(task, speakers=speakers, now=now)
+    return Found(columns, speakers, query, score(columns, query, _embedded(query, embedder)))
+
+
+def rank_memories(
+    services: Services,
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    query: str,
+    kind: str | None,
+    limit: int,
+) -> list[Memory]:
+    """The subject's visible memories, best first for the query."""
+    now = utcnow()
+    found = find_passages(conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now)
+    if found is None:
+        return []
+    wanted = found.columns.kind != Kind.TURN
+    if kind is not None:
+        wanted &= found.columns.kind == _KINDS.get(kind, Kind.OTHER)
+    rows = np.flatnonzero(wanted)
+    order = rank(
+        take(found.columns, rows),
+        scores_of(found.scores, rows),
+        now=microseconds(now),
+        most=limit * LOOKED_AT_PER_RESULT,
+    )
+    ids = [source_of(found.columns, int(rows[row])) for row in order]
+    stored = memories.memories_by_ids(conn, tenant_id, subject_id, ids)
+    ranked = [stored[id] for id in ids if id in stored]
+    return [memory for memory in ranked if is_visible(memory, now) and kind in (None, memory.kind)][:limit]
+
+
+def scores_of(scores: Scores, rows: NDArray[np.intp]) -> Scores:
+    """The scores of some rows."""
+    return Scores(**{field.name: getattr(scores, field.name)[rows] for field in fields(Scores)})
+
+
+def signals_of(scores: Scores, row: int) -> dict[str, float]:
+    """What a row's score is the sum of, without the signals that are zero."""
+    values = {field.name: float(getattr(scores, field.name)[row]) for field in fields(Scores) if field.name != "total"}
+    return {name: round(value, 4) for name, value in values.items() if abs(value) >= 0.00005}
+
+
+def is_visible(memory: Memory, now: datetime) -> bool:
+    """Whether readers see the memory at this moment."""
+    return memory.status == "active" and (memory.valid_to is None or memory.valid_to > now)
+
+
+def source_of(columns: PassageColumns, row: int) -> UUID:
+    """The episode or memory a passage was taken from."""
+    return UUID(bytes=columns.source_id[row].tobytes())
+
+
+def microseconds(moment: datetime) -> int:
+    """Microseconds since 1970, UTC, as columns hold times."""
+    return min(int(moment.timestamp() * 1_000_000), int(NEVER))
+
+
+def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[PassageColumns, list[str]]:
+    """Stored passages, and those of the episodes that are not compiled yet behind them."""
+    if not candidates.waiting:
+        return candidates.columns, candidates.speakers
+    passages = passages_of_episodes(candidates.waiting, candidates.speakers)
+    speakers = list(dict.fromkeys([*candidates.speakers, *speakers_of(passages)]))
+    return concatenate([candidates.columns, columns_of(passages, vectors_of(passages, embedder))]), speakers
+
+
+def _without(columns: PassageColumns, denied: Collection[UUID]) -> PassageColumns:
+    excluded = np.frombuffer(b"".join(source.bytes for source in denied), dtype="V16")
+    return take(columns, np.flatnonzero(~np.isin(columns.source_id, excluded)))
+
+
+def _embedded(query: Query, embedder: Embedder | None) -> NDArray[np.float32]:
+    if embedder is None:
+        return np.zeros(0, dtype=np.float32)
+    return embedder.embed([query.text])[0]
