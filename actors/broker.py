@@ -9,10 +9,19 @@ Keys (namespace `statewave`, per queue Q): `statewave:Q` ids waiting, `statewave
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
-from dramatiq.middleware import AgeLimit, Callbacks, CurrentMessage, Pipelines, Retries, ShutdownNotifications, TimeLimit
-from periodiq import PeriodiqMiddleware
+from dramatiq.middleware import (
+    AgeLimit,
+    Callbacks,
+    CurrentMessage,
+    Pipelines,
+    Retries,
+    ShutdownNotifications,
+    TimeLimit,
+)
 
 #: Lanes of work; a worker may serve all or a few.
 QUEUES = ("compile", "llm", "webhooks", "maintenance")
@@ -25,12 +34,13 @@ HEARTBEAT_TIMEOUT_MS = 30_000
 #: Share of commands, per million, that look for silent workers (default 1,000: one command in a thousand).
 MAINTENANCE_CHANCE = 50_000
 
-#: Seconds after which a periodic message counts as stale. Ticks are made safe by the database, not by this.
-PERIODIC_SKIP_DELAY = 3600
 
+def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = ()) -> RedisBroker:
+    """The broker, set as Dramatiq's global one. Actors must be imported after it.
 
-def build_broker(redis_url: str) -> RedisBroker:
-    """The broker with this project's middleware, set as Dramatiq's global one. Actors must be imported after it."""
+    Args:
+        middleware: What the process needs besides; the API, which only sends, needs none.
+    """
     broker = RedisBroker(  # type: ignore[no-untyped-call]
         url=redis_url,
         namespace=NAMESPACE,
@@ -46,7 +56,7 @@ def build_broker(redis_url: str) -> RedisBroker:
             Pipelines(),
             Retries(max_retries=0),
             CurrentMessage(),
-            PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY),
+            *middleware,
         ],
     )
     dramatiq.set_broker(broker)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from periodiq import PeriodiqMiddleware
+
 from actors.broker import build_broker
 from actors.process import ProcessServices
 from config.settings import load_settings
@@ -10,8 +12,12 @@ settings = load_settings()
 if settings.redis_url is None:
     raise RuntimeError("STATEWAVE_REDIS_URL is not set; `statewave up` sets it for the processes it starts")
 
-broker = build_broker(settings.redis_url)
-broker.add_middleware(ProcessServices())
+#: Seconds after which a periodic message counts as stale. Ticks are made safe by the database, not by this.
+PERIODIC_SKIP_DELAY = 3600
+
+broker = build_broker(
+    settings.redis_url, middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), ProcessServices()]
+)
 
 # Actors register with the global broker when their modules are imported, so these imports come last.
 from actors import compile, maintenance  # noqa: E402

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import threading
 
-from dramatiq import Broker, Middleware, Worker
+from dramatiq import Broker, Middleware, Worker, get_broker
+from dramatiq.brokers.redis import RedisBroker
 
 from actors.leases import LeaseKeeper
 from actors.relay import Relay
-from actors.wake import wake
-from config.settings import Settings, load_settings
-from pipelines.embedders import open_embedder
+from actors.services import open_services
+from config.settings import load_settings
 from pipelines.services import Services
-from storage.transactions import open_pool
 
 _services: Services | None = None
 _leases: LeaseKeeper | None = None
@@ -46,7 +45,8 @@ def services() -> Services:
     with _opening:
         if _services is None:
             settings = load_settings()
-            _services = _open(settings)
+            # Every thread may hold a connection while the relay and the lease keeper use theirs.
+            _services = open_services(settings, _redis_broker(), pool_size=settings.worker_threads + 4)
             _leases = LeaseKeeper(_services.pool, lease_seconds=settings.lease_seconds)
             _leases.start()
     return _services
@@ -70,17 +70,8 @@ def close() -> None:
         _services = _leases = None
 
 
-def _open(settings: Settings) -> Services:
-    if settings.database_url is None:
-        raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the worker it starts")
-    # Every thread may hold a connection while the relay and the lease keeper use theirs.
-    size = settings.worker_threads + 4
-    return Services(
-        settings=settings,
-        pool=open_pool(
-            settings.database_url, size=size, statement_timeout_seconds=settings.statement_timeout_seconds
-        ),
-        embedder=open_embedder(settings),
-        wake=wake,
-        ping_broker=lambda: None,
-    )
+def _redis_broker() -> RedisBroker:
+    broker = get_broker()
+    if not isinstance(broker, RedisBroker):
+        raise RuntimeError("the process has no Redis broker: import actors.main first")
+    return broker

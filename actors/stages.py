@@ -38,9 +38,10 @@ def work_on(run_id: str, stage: str, work: Stage, policy: RetryPolicy) -> None:
         run = runs.claim(conn, UUID(run_id), stage=stage, lease=lease)
     if run is None:
         return
-    with bound_contextvars(
-        run_id=run_id, tenant_id=run.tenant_id, stage=stage, request_id=run.request_id
-    ), leases().holding(run):
+    with (
+        bound_contextvars(run_id=run_id, tenant_id=run.tenant_id, stage=stage, request_id=run.request_id),
+        leases().holding(run),
+    ):
         try:
             following = work(own, run)
         except Exception as ex:

@@ -94,9 +94,7 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     return CompileOutcome(memories=published, remaining_episodes=outcome.remaining_episodes)
 
 
-def request_compile(
-    services: Services, tenant_id: str, subject_id: str, *, request_id: str | None
-) -> tuple[Run, bool]:
+def request_compile(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> tuple[Run, bool]:
     """See to it that the subject is compiled soon.
 
     Returns:

@@ -203,9 +203,7 @@ def _bundle(
     )
 
 
-def _within_budget(
-    request: ContextRequest, header: str, delivered: list[Delivered]
-) -> tuple[str, list[Delivered]]:
+def _within_budget(request: ContextRequest, header: str, delivered: list[Delivered]) -> tuple[str, list[Delivered]]:
     """The text, and what is in it. Packing adds up costs line by line; should headings that it could not foresee (a day
     that stands under two sessions) exceed the budget after all, the least useful item goes."""
     while True:

@@ -55,9 +55,7 @@ def draft_subject(waiting: Waiting, *, kind_ttl_days: Mapping[str, int]) -> Draf
     drafts: list[DraftMemory] = []
     for episode in waiting.episodes:
         payload, metadata = _decode_object(episode.payload), _decode_object(episode.metadata)
-        turns = episode_turns(
-            payload, episode.body, source=episode.source, metadata=metadata, known=waiting.speakers
-        )
+        turns = episode_turns(payload, episode.body, source=episode.source, metadata=metadata, known=waiting.speakers)
         utterances = [
             Utterance(turn.speaker or None, turn.role, episode.body[turn.start : turn.stop], turn.at) for turn in turns
         ]

@@ -51,9 +51,7 @@ def append_episodes(
     rows = [_row(episode, now) for episode in incoming]
     first_of_key = {(row.subject_id, row.idempotency_key): row for row in reversed(rows) if row.idempotency_key}
     fresh = [
-        row
-        for row in rows
-        if row.idempotency_key is None or first_of_key[row.subject_id, row.idempotency_key] is row
+        row for row in rows if row.idempotency_key is None or first_of_key[row.subject_id, row.idempotency_key] is row
     ]
     with tenant_transaction(services.pool, tenant_id) as conn:
         inserted = _insert(conn, tenant_id, fresh, now)
@@ -89,9 +87,7 @@ def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
     )
 
 
-def _insert(
-    conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime
-) -> dict[Any, NewEpisodeRow]:
+def _insert(conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime) -> dict[Any, NewEpisodeRow]:
     """Give every row its place in its subject and insert those that are new."""
     counts = Counter(row.subject_id for row in rows)
     last = subjects.reserve_sequences(conn, tenant_id, counts)

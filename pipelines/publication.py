@@ -6,7 +6,6 @@ are superseded, new memories and passages become visible, the compile watermark 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -178,5 +177,3 @@ def _ended(resolution: Resolution, now: datetime) -> dict[UUID, datetime]:
 
 def _memory_id(reference: int | UUID, drafts: Drafts) -> UUID:
     return drafts.ids[reference] if isinstance(reference, int) else reference
-
-

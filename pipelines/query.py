@@ -79,7 +79,7 @@ def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...]
     hashes: list[int] = []
     words: list[str] = []
     for name in speakers:
-        parts = [part for part in words_of(name) if len(part) > 1 and part not in STOP_WORDS or shouted is False]
+        parts = [part for part in words_of(name) if (len(part) > 1 and part not in STOP_WORDS) or shouted is False]
         found = [part for part in parts if part in in_task and (shouted or _capitalised(part, task))]
         if found:
             hashes.append(speaker_hash(name))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.neighbourhood import Neighbourhood, neighbourhood
 from pipelines.query import Query
-from storage.passage_columns import Flag, Kind, PassageColumns
+from storage.passage_columns import Flag, PassageColumns
 
 FloatColumn = NDArray[np.float32]
 

@@ -26,7 +26,6 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     latency_ms: float | None = None
 
 
-
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """All checks, and what they come to."""
 

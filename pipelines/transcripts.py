@@ -68,7 +68,7 @@ def _is_transcript(text: str, names: list[str]) -> bool:
     if len(names) >= 2 and talks and len(names) >= _LEAST_SHARE * len(lines):
         return True
     # Long answers between few labels: the labels must come back.
-    return len(names) >= 4 and len(counts) <= len(names) // 2 or (len(names) == 1 and _opens(text, names[0]))
+    return (len(names) >= 4 and len(counts) <= len(names) // 2) or (len(names) == 1 and _opens(text, names[0]))
 
 
 def _opens(text: str, name: str) -> bool:

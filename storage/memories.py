@@ -270,9 +270,7 @@ def search_text(
         ).fetchall()
 
 
-def newest_memories(
-    conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int
-) -> list[Memory]:
+def newest_memories(conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int) -> list[Memory]:
     """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given."""
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
+
 import psycopg
 
 #: Key of the advisory lock that one migrating process holds.

@@ -116,9 +116,7 @@ def append_passages(
     first_block = stored // BLOCK
     if stored % BLOCK:
         dimensions = new.vectors.shape[1]
-        tail = load_passages(
-            conn, tenant_id, subject_id, model=model, dimensions=dimensions, from_block=first_block
-        )
+        tail = load_passages(conn, tenant_id, subject_id, model=model, dimensions=dimensions, from_block=first_block)
         new = concatenate([tail, new])
     write_blocks(conn, tenant_id, subject_id, new, first_block=first_block, model=model)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-
 from storage.episodes import UncompiledEpisode, uncompiled_episodes
 from storage.passage_columns import PassageColumns
 from storage.passages import decode_blocks

@@ -124,7 +124,9 @@ def request_compile(
     Returns:
         The run, and whether it was there before.
     """
-    cursor = conn.execute(_REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, now, request_id, {"explicit": True}))
+    cursor = conn.execute(
+        _REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, now, request_id, {"explicit": True})
+    )
     row = cursor.fetchone()
     assert row is not None
     *values, joined = row
@@ -216,9 +218,7 @@ def fail(conn: Connection, run: Run, *, error: str) -> bool:
     return conn.execute(_FAIL, {"id": run.id, "fence": run.fence, "error": error}).rowcount == 1
 
 
-def postpone_until_quiet(
-    conn: Connection, run_id: UUID, *, quiet: timedelta, at_latest: timedelta
-) -> datetime | None:
+def postpone_until_quiet(conn: Connection, run_id: UUID, *, quiet: timedelta, at_latest: timedelta) -> datetime | None:
     """Move a waiting automatic compile to the time at which its subject will have been quiet for `quiet`.
 
     A subject that never goes quiet is compiled `at_latest` after the run was made. A run that somebody asked for
@@ -227,9 +227,7 @@ def postpone_until_quiet(
     Returns:
         When the run is due now; None when it was left alone because it is due already.
     """
-    row = conn.execute(
-        _POSTPONE, {"id": run_id, "quiet": quiet, "at_latest": at_latest}
-    ).fetchone()
+    row = conn.execute(_POSTPONE, {"id": run_id, "quiet": quiet, "at_latest": at_latest}).fetchone()
     return row[0] if row else None
 
 
@@ -239,9 +237,7 @@ def wake_due(conn: Connection, queues: Sequence[str], *, patience: timedelta, li
     Any number of relays may call it at once: each run goes to one of them. Index: runs_due.
     """
     with conn.cursor(row_factory=class_row(Run)) as cursor:
-        return cursor.execute(
-            _WAKE_DUE, {"queues": list(queues), "patience": patience, "limit": limit}
-        ).fetchall()
+        return cursor.execute(_WAKE_DUE, {"queues": list(queues), "patience": patience, "limit": limit}).fetchall()
 
 
 def find(conn: Connection, run_id: UUID) -> Run | None:

@@ -158,9 +158,7 @@ def erase(conn: Connection, tenant_id: str, subject_id: str) -> tuple[int, int]:
     Returns:
         The number of episodes and of memories that were deleted.
     """
-    conn.execute(
-        "select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id)
-    )
+    conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id))
     deleted = {}
     for table in TABLES_OF_A_SUBJECT:
         # The memory trigger keeps versions on update only, so their deletion can follow in any order.

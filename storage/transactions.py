@@ -36,7 +36,9 @@ _BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tena
 class CountingCursor(psycopg.Cursor[TupleRow]):
     """A cursor that counts what it sends."""
 
-    def execute(self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None) -> Self:
+    def execute(
+        self, query: Any, params: Any = None, *, prepare: bool | None = None, binary: bool | None = None
+    ) -> Self:
         statements_sent.set(statements_sent.get() + 1)
         return super().execute(query, params, prepare=prepare, binary=binary)
 
@@ -111,4 +113,3 @@ def _transaction(pool: Pool, begin: sql.Composed) -> Iterator[Connection]:
                 conn.execute("rollback")
             raise
         conn.execute("commit")
-

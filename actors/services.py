@@ -1,0 +1,32 @@
+"""Opening what a process owns, for the API and for workers alike."""
+
+from __future__ import annotations
+
+from dramatiq.brokers.redis import RedisBroker
+
+from actors.wake import wake
+from config.settings import Settings
+from pipelines.embedders import open_embedder
+from pipelines.services import Services
+from storage.transactions import open_pool
+
+
+def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) -> Services:
+    """Connect to what the settings name. Call it after a fork; close the pool at the end.
+
+    Raises:
+        RuntimeError: when no database is named.
+        psycopg_pool.PoolTimeout: when the database does not answer.
+    """
+    if settings.database_url is None:
+        raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
+    pool = open_pool(
+        settings.database_url, size=pool_size, statement_timeout_seconds=settings.statement_timeout_seconds
+    )
+    return Services(
+        settings=settings,
+        pool=pool,
+        embedder=open_embedder(settings),
+        wake=wake,
+        ping_broker=lambda: broker.client.ping(),
+    )
