@@ -41,7 +41,7 @@ def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = 
     Args:
         middleware: What the process needs besides; the API, which only sends, needs none.
     """
-    broker = RedisBroker(  # type: ignore[no-untyped-call]
+    broker = RedisBroker(
         url=redis_url,
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,

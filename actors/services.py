@@ -20,6 +20,9 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
+    def ping() -> None:
+        broker.client.ping()
+
     pool = open_pool(
         settings.database_url, size=pool_size, statement_timeout_seconds=settings.statement_timeout_seconds
     )
@@ -28,5 +31,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=open_embedder(settings),
         wake=wake,
-        ping_broker=lambda: broker.client.ping(),
+        ping_broker=ping,
     )

@@ -1,13 +1,13 @@
 """What can go wrong, as types. The API maps each to one status and the one error envelope.
 
-    StatewaveError
-    ├── ValidationFailed      422  the input breaks a limit; `details` names every bad field
-    ├── Unauthenticated       401
-    ├── Forbidden             403
-    ├── NotFound              404
-    ├── Conflict              409  try again after `retry_after` seconds, or never
-    ├── BodyTooLarge          413
-    └── Unavailable           503  a backing service is away
+StatewaveError
+├── ValidationFailed      422  the input breaks a limit; `details` names every bad field
+├── Unauthenticated       401
+├── Forbidden             403
+├── NotFound              404
+├── Conflict              409  try again after `retry_after` seconds, or never
+├── BodyTooLarge          413
+└── Unavailable           503  a backing service is away
 """
 
 from __future__ import annotations

@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
 
-class EventLogger(Logger):
+class EventLogger(Logger):  # type: ignore[misc]
     """Lets gunicorn's messages take the way of all others, instead of handlers of their own."""
 
     def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers.clear()
         self.error_log.propagate = True
-        self.access_log.propagate = False
 
 
 _settings = load_settings()

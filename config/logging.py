@@ -112,7 +112,9 @@ class _StandardError(logging.StreamHandler[Any]):
 
 def _for_collectors(process: str | None) -> list[Processor]:
     def add_process(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-        return event if process is None else event | {"process": process}
+        if process is not None:
+            event["process"] = process
+        return event
 
     return [add_process, structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
 

@@ -153,26 +153,20 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address the API binds to; any other than loopback needs an API key", text)
     port: int = _setting(8100, "Port of the API", integer(1, 65535))
     api_key: str | None = _setting(None, "Shared key that clients send; unset means open access", optional_text)
-    allow_open_access: bool = _setting(
-        False, "Start without an API key although the address is not loopback", boolean
-    )
+    allow_open_access: bool = _setting(False, "Start without an API key although the address is not loopback", boolean)
     allow_query_api_key: bool = _setting(
         False, "Accept `?api_key=` as well; off because query strings end up in access logs", boolean
     )
     tenant_header: str = _setting("X-Tenant-ID", "Header that names the tenant", text)
     require_tenant: bool = _setting(False, "Refuse requests without a tenant header", boolean)
     cors_origins: tuple[str, ...] = _setting(("*",), "Origins that browsers may call from, as a JSON list", text_list)
-    max_body_bytes: int = _setting(
-        16 * 1024 * 1024, "Largest request body accepted, in bytes", integer(1024, 1024**3)
-    )
+    max_body_bytes: int = _setting(16 * 1024 * 1024, "Largest request body accepted, in bytes", integer(1024, 1024**3))
     api_workers: int = _setting(2, "API processes", integer(1, 128))
     api_threads: int = _setting(8, "Request threads of each API process", integer(1, 256))
     worker_processes: int = _setting(1, "Worker processes that `statewave up` starts", integer(1, 64))
     worker_threads: int = _setting(4, "Actor threads of each worker process", integer(1, 128))
     pool_size: int = _setting(10, "Database connections of one process at most", integer(1, 200))
-    statement_timeout_seconds: float = _setting(
-        30.0, "Longest time one SQL statement may run", seconds(0.1, 3600)
-    )
+    statement_timeout_seconds: float = _setting(30.0, "Longest time one SQL statement may run", seconds(0.1, 3600))
     compiler_type: str = _setting("heuristic", "How memories are compiled", choice("heuristic"))
     compile_batch_size: int = _setting(500, "Episodes that one compile run takes at most", integer(1, 5000))
     auto_compile_after_seconds: float | None = _setting(
@@ -239,8 +233,8 @@ def _combination_problems(settings: Settings) -> list[str]:
     loopback = settings.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and settings.api_key is None and not settings.allow_open_access:
         problems.append(
-            f"{variable('api_key')}: needed because {variable('host')}={settings.host} is reachable from other machines; "
-            f"set a key, or {variable('allow_open_access')}=true to serve everyone"
+            f"{variable('api_key')}: needed because {variable('host')}={settings.host} is reachable from other "
+            f"machines; set a key, or {variable('allow_open_access')}=true to serve everyone"
         )
     return problems
 

@@ -1,1 +1,1 @@
-"""What the product does: plain functions over plain data, the pure part of each rule apart from what reads and writes."""
+"""What the product does: plain functions over plain data; the pure part of each rule stands apart from its SQL."""

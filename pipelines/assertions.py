@@ -206,7 +206,7 @@ def _moment(memory: DraftMemory | ExistingMemory) -> Moment:
 def _last_moment(memory: ExistingMemory) -> Moment:
     asserted = parse_when(memory.metadata.get(ASSERTED_AT))
     if asserted is None:
-        return _moment(memory)
+        return Moment(memory.valid_from, (), b"")
     return Moment(asserted, _position(memory.metadata.get(ASSERTED_POSITION)), memory.content_hash)
 
 

@@ -23,7 +23,7 @@ PROCEDURE = "procedure"
 SUMMARY_CHARS = 200
 
 #: Punctuation that is no part of a word when it stands at its edge. `#`, `@`, `$`, `%`, `+` and `-` carry meaning.
-_EDGES = ".,;:!?\"'()[]{}<>…*_`“”‘’«»–—|~"
+EDGES = ".,;:!?\"'()[]{}<>…*_`“”‘’«»–—|~"
 
 
 class Utterance(msgspec.Struct, frozen=True):
@@ -93,7 +93,7 @@ class ExistingMemory(msgspec.Struct, kw_only=True):
 
 def words(text: str) -> list[str]:
     """Split into lower-case words without the punctuation at their edges."""
-    return [word for raw in text.lower().split() if (word := raw.strip(_EDGES))]
+    return [word for raw in text.lower().split() if (word := raw.strip(EDGES))]
 
 
 def content_hash(content: str) -> bytes:

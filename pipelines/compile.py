@@ -51,7 +51,7 @@ class CompileStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> CompileOutcome:
-    """Compile the subject's oldest waiting episodes, at most `STATEWAVE_COMPILE_BATCH_SIZE`, and answer with the result.
+    """Compile the subject's oldest waiting episodes, at most `STATEWAVE_COMPILE_BATCH_SIZE`.
 
     Raises:
         Conflict: when somebody else has been compiling the subject for `WAIT_SECONDS`.

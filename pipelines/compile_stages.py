@@ -77,7 +77,7 @@ def embed(services: Services, run: Run) -> Run | None:
 
 
 def publish(services: Services, run: Run) -> Run | None:
-    """Resolve conflicts and make everything visible, in one transaction, then complete the run or begin its next batch."""
+    """Resolve conflicts and make everything visible, in one transaction; complete the run or begin its next batch."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         labelled, embedded_bytes = runs.stage_output(conn, run, LABEL), runs.stage_output(conn, run, EMBED)
         if labelled is None or embedded_bytes is None:

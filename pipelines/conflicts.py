@@ -15,16 +15,16 @@ nothing. Words are not meaning: two sentences that say the same differently both
 
 from __future__ import annotations
 
-import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from pipelines.assertions import Assertion, gather, speaks_of_its_time
 from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys
 from pipelines.compilation import PROFILE_FACT, DraftMemory, ExistingMemory
-from pipelines.resolution import Resolution, Skipped, SkipReason, Supersession, SupersessionReason
-from pipelines.wording import Wording, name_different_things, similarity
+from pipelines.resolution import Ref, Resolution, Skipped, SkipReason, Supersession, SupersessionReason
+from pipelines.similar_pairs import similar_pairs
+from pipelines.wording import Wording, name_different_things
 
 __all__ = ["Resolution", "resolve"]
 
@@ -123,27 +123,42 @@ def _claim_reason(loser: Assertion, winner: Assertion) -> SupersessionReason:
 
 
 def _decide_by_words(assertions: Sequence[Assertion], ended: dict[int, Supersession]) -> list[Skipped]:
-    skipped: list[Skipped] = []
-    groups: dict[str, list[Assertion]] = defaultdict(list)
-    for assertion in assertions:
-        if not assertion.superseded and id(assertion) not in ended:
-            groups[assertion.kind].append(assertion)
-    for kind, members in groups.items():
-        threshold = FACT_THRESHOLD if kind == PROFILE_FACT else THRESHOLD
+    """End the assertions that a similar newer one replaces; return the pairs that were spared."""
+    spared: dict[tuple[Ref, SkipReason], Skipped] = {}
+    for kind in sorted({assertion.kind for assertion in assertions}):
+        left = [one for one in assertions if one.kind == kind and not one.superseded and id(one) not in ended]
         losses: list[tuple[Assertion, Assertion, SupersessionReason, float]] = []
-        for older, newer, score in _similar_pairs(members, threshold):
+        for older, newer, score in _similar(left, FACT_THRESHOLD if kind == PROFILE_FACT else THRESHOLD):
             reason = _reason_against(older.wording, newer.wording)
-            if reason is not None:
-                skipped.append(Skipped(older=older.ref, newer=newer.ref, reason=reason, score=score))
+            if reason is None:
+                denied = older.wording.is_negated != newer.wording.is_negated
+                losses.append((older, newer, "contradiction" if denied else "similar_words", score))
                 continue
-            denied = older.wording.is_negated != newer.wording.is_negated
-            losses.append((older, newer, "contradiction" if denied else "similar_words", score))
+            skip = Skipped(older=older.ref, newer=newer.ref, reason=reason, score=score)
+            known = spared.get((newer.ref, reason))
+            if known is None or (known.score, str(known.older)) < (score, str(skip.older)):
+                spared[newer.ref, reason] = skip
         # The first memory after it ends a memory, whichever of them ended in turn.
         for older, newer, verdict, score in sorted(losses, key=lambda loss: (loss[0].last, loss[1].last)):
             if id(older) not in ended:
                 began = newer.first.time if newer.first >= older.first else newer.last.time
                 _end(older, newer, verdict, score, began, ended)
-    return sorted(skipped, key=lambda skip: (str(skip.older), str(skip.newer)))
+    return sorted(spared.values(), key=lambda skip: (str(skip.newer), skip.reason))
+
+
+def _similar(members: Sequence[Assertion], threshold: float) -> Iterator[tuple[Assertion, Assertion, float]]:
+    """Yield pairs (older, newer, score) of which one is new and about which claims say nothing."""
+    new = [member for member in members if member.stored is None]
+    if not new:
+        return
+    known = [member for member in members if member.stored is not None]
+    everything = [*known, *new]
+    cores = [member.wording.core for member in everything]
+    for one, other, score in similar_pairs(cores[: len(known)], cores[len(known) :], threshold):
+        pair = (everything[one], new[other])
+        if not _claims_decide(*pair):
+            older, newer = sorted(pair, key=lambda member: (member.last, member.first, member.text))
+            yield older, newer, score
 
 
 def _reason_against(older: Wording, newer: Wording) -> SkipReason | None:
@@ -156,39 +171,6 @@ def _reason_against(older: Wording, newer: Wording) -> SkipReason | None:
     if newer.core == older.core and newer.names != older.names:
         return "reordered"
     return None
-
-
-def _similar_pairs(members: Sequence[Assertion], threshold: float) -> Iterator[tuple[Assertion, Assertion, float]]:
-    """Yield pairs (older, newer, score) of at least `threshold` in which one is new and claims do not decide.
-
-    Prefix filtering: with every core sorted from rare to common words, two of Jaccard similarity t must share a word
-    among their first n - ceil(t * n) + 1, so only those are indexed (Bayardo, Ma, Srikant: Scaling up all pairs
-    similarity search, 2007).
-    """
-    if not any(member.stored is None for member in members):
-        return
-    frequency = Counter(word for member in members for word in member.wording.core)
-    index: dict[str, list[int]] = defaultdict(list)
-    prefixes: list[list[str]] = []
-    for number, member in enumerate(members):
-        core = sorted(member.wording.core, key=lambda word: (frequency[word], word))
-        prefixes.append(core[: len(core) - math.ceil(threshold * len(core) - 1e-9) + 1])
-        for word in prefixes[number]:
-            index[word].append(number)
-    for number, member in enumerate(members):
-        if member.stored is not None:
-            continue
-        size = len(member.wording.core)
-        for other in {other for word in prefixes[number] for other in index[word]}:
-            rival = members[other]
-            if other == number or (rival.stored is None and other < number):
-                continue
-            if not threshold * size <= len(rival.wording.core) <= size / threshold or _claims_decide(member, rival):
-                continue
-            score = similarity(member.wording, rival.wording)
-            if score >= threshold:
-                older, newer = sorted((member, rival), key=lambda one: (one.last, one.first, one.text))
-                yield older, newer, score
 
 
 def _claims_decide(one: Assertion, other: Assertion) -> bool:

@@ -29,7 +29,7 @@ class _Encoded(msgspec.Struct, array_like=True):
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedPassages:
-    """Passages ready to be published: first the turns, then one for every drafted memory, in the order of the drafts."""
+    """Passages ready to be published: the turns, then one for every drafted memory, in the order of the drafts."""
 
     turns: int
     speakers: list[str]

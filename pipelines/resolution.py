@@ -73,7 +73,10 @@ class Supersession(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):
-    """Two memories are similar enough for a supersession, and there was a reason against it."""
+    """Two memories are similar enough for a supersession, and there was a reason against it.
+
+    Of all older memories that one newer memory spares for one reason, only the most similar is recorded.
+    """
 
     older: Ref
     newer: Ref

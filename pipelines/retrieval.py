@@ -157,4 +157,5 @@ def _without(columns: PassageColumns, denied: Collection[UUID]) -> PassageColumn
 def _embedded(query: Query, embedder: Embedder | None) -> NDArray[np.float32]:
     if embedder is None:
         return np.zeros(0, dtype=np.float32)
-    return embedder.embed([query.text])[0]
+    vector: NDArray[np.float32] = embedder.embed([query.text])[0]
+    return vector

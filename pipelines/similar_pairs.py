@@ -17,7 +17,8 @@ def similar_pairs(
 
     Prefix filtering: with the n words of a set sorted from rare to common, a set of similarity t contains one of its
     first n - ceil(t * n) + 1 words, so only those are indexed (Bayardo, Ma, Srikant: Scaling up all pairs similarity
-    search, 2007). In the worst case, all sets alike, every pair is looked at.
+    search, 2007). That holds for either set of a pair, so a pair of new sets is found from the first of them. In the
+    worst case, all sets alike, every pair is looked at.
     """
     if not new:
         return
@@ -34,17 +35,11 @@ def similar_pairs(
             continue
         own = place - len(known)
         for number in {number for word in shared for number in index[word]}:
-            # Of two new sets the first one finds the second, which may not be found the other way round.
-            if own >= 0 and (number == own or (number < own and _finds(new[number], words, index, own))):
+            if number <= own:
                 continue
             score = _similarity(words, new[number])
             if score >= threshold:
                 yield place, number, score
-
-
-def _finds(first: frozenset[str], second: frozenset[str], index: dict[str, list[int]], number: int) -> bool:
-    """Whether the loop above came upon the second set from the first."""
-    return any(word in second and number in index[word] for word in first if word in index)
 
 
 def _similarity(one: frozenset[str], other: frozenset[str]) -> float:

@@ -7,34 +7,30 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pipelines.compilation import words
+from pipelines.compilation import EDGES
 
-_NEGATORS = frozenset(
-    "not no never none neither nor without cannot can't don't doesn't didn't isn't wasn't aren't weren't won't wouldn't"
-    " shouldn't couldn't hasn't haven't hadn't dont doesnt didnt isnt wasnt cant wont".split()
-)
-#: What a negated helper verb leaves behind, so that "isn't" and "is not", "don't" and "do not" come to the same.
-_HELPERS = {"isn't": "is", "wasn't": "was", "aren't": "are", "weren't": "were", "can't": "can", "cannot": "can"} | {
-    "won't": "will",
-    "hasn't": "has",
-    "haven't": "have",
-    "isnt": "is",
-    "wasnt": "was",
-    "cant": "can",
-    "wont": "will",
+_HELPERS = ("is", "was", "are", "were", "would", "should", "could", "has", "have", "had")
+
+#: What a word is compared as, and whether it turns the meaning round. An empty word is left out of the comparison.
+_MEANINGS: dict[str, tuple[str, bool]] = {
+    **dict.fromkeys("not no never none neither nor without don't doesn't didn't dont doesnt didnt".split(), ("", True)),
+    **dict.fromkeys(("do", "does", "did"), ("", False)),
+    **{f"{verb}n't": (verb, True) for verb in _HELPERS},
+    **{f"{verb}nt": (verb, True) for verb in _HELPERS},
+    **dict.fromkeys(("can't", "cannot", "cant"), ("can", True)),
+    **dict.fromkeys(("won't", "wont"), ("will", True)),
+    **dict.fromkeys(("love", "enjoy", "adore"), ("like", False)),
+    **dict.fromkeys(("loves", "enjoys", "adores"), ("likes", False)),
+    **dict.fromkeys(("hate", "dislike", "detest"), ("like", True)),
+    **dict.fromkeys(("hates", "dislikes", "detests"), ("likes", True)),
 }
-_SILENT = frozenset({"do", "does", "did"})
-
-#: Verbs that say the same or the opposite of another verb. The opposite ones turn the meaning round.
-_SAME = {"love": "like", "enjoy": "like", "adore": "like", "loves": "likes", "enjoys": "likes", "adores": "likes"}
-_OPPOSITE = {"hate": "like", "dislike": "like", "detest": "like", "hates": "likes", "dislikes": "likes"}
 
 #: Words that begin sentences: their capital letter makes no name of them.
 _COMMON_STARTS = frozenset(
     "i i'm i've my me we we're our you your the a an this that these those it its it's he she they his her their there"
     " user users customer client person caller speaker agent assistant order ticket account when if to for in on at and"
-    " but or so please always never don't do not no prefers prefer likes like loves love hates hate dislikes enjoys uses"
-    " use used using works work lives live has have had is are was were wants want needs need knows speaks owns asked"
+    " but or so please always never don't do not no prefers prefer likes like loves love hates hate dislikes enjoys"
+    " uses use used using works work lives live has have had is are was were wants want needs need knows speaks owns asked"
     " said reported allergic based born moved currently now still also fix fixed resolved the after before".split()
 )
 
@@ -57,33 +53,19 @@ def wording(text: str) -> Wording:
     """Reduce a text to what is compared."""
     core: list[str] = []
     names: list[str] = []
-    negations = 0
+    negated = False
     for raw in text.split():
         lowered = raw.lower()
-        found = words(lowered) if not lowered.isalpha() else (lowered,)
-        if not found:
-            continue
-        word = found[0]
-        if word in _NEGATORS:
-            negations += 1
-            word = _HELPERS.get(word, "")
-        elif word in _OPPOSITE:
-            negations += 1
-            word = _OPPOSITE[word]
-        else:
-            word = _SAME.get(word, word)
-        if not word or word in _SILENT:
+        word = lowered.strip(EDGES)
+        if word in _MEANINGS:
+            word, denies = _MEANINGS[word]
+            negated ^= denies
+        if not word:
             continue
         core.append(word)
         if (raw != lowered and word not in _COMMON_STARTS) or not (word.isalpha() or _IDENTIFIER.isdisjoint(word)):
             names.append(word)
-    return Wording(frozenset(core), negations % 2 == 1, tuple(names))
-
-
-def similarity(one: Wording, other: Wording) -> float:
-    """Jaccard similarity of the cores: shared words divided by all words."""
-    shared = len(one.core & other.core)
-    return shared / (len(one.core) + len(other.core) - shared) if shared else 0.0
+    return Wording(frozenset(core), negated, tuple(names))
 
 
 def name_different_things(one: Wording, other: Wording) -> bool:

@@ -1,4 +1,4 @@
-"""SQL of `memories`. Every change of a row leaves its former state in `memory_versions` (a trigger of migration 0001)."""
+"""SQL of `memories`. A trigger of migration 0001 keeps the former state of every row that changes, as a version."""
 
 from __future__ import annotations
 

@@ -10,7 +10,8 @@ from storage.passages import decode_blocks
 from storage.transactions import Connection
 
 _CANDIDATES = """
-select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, b.passages, b.terms, v.scales, v.vectors
+select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers,
+       b.passages, b.terms, v.scales, v.vectors
   from subjects s
   left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
   left join passage_vectors v
