@@ -176,7 +176,10 @@ def gather(new: Sequence[DraftMemory], existing: Iterable[ExistingMemory], claim
 
 def speaks_of_its_time(draft: DraftMemory, memory: ExistingMemory) -> bool:
     """Whether a draft belongs to a superseded memory: from its time, or from the same episode."""
-    return memory.valid_to is None or draft.valid_from < memory.valid_to or _is_made_from(draft, memory)
+    if memory.valid_to is None or draft.valid_from < memory.valid_to or _is_made_from(draft, memory):
+        return True
+    # What ended the moment it began is still older than what ended it.
+    return _moment(draft)[:2] <= _moment(memory)[:2]
 
 
 def _is_made_from(draft: DraftMemory, memory: ExistingMemory) -> bool:

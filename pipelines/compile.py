@@ -62,9 +62,7 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
             progress = subjects.progress(conn, tenant_id, subject_id)
             if progress is None or progress.uncompiled == 0:
                 return CompileOutcome(memories=[], remaining_episodes=0)
-            run, _ = runs.request_compile(
-                conn, tenant_id, subject_id, run_id=uuid7(), now=utcnow(), request_id=request_id
-            )
+            run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
             claimed = runs.claim(
                 conn, run.id, stage="compile", lease=timedelta(seconds=services.settings.lease_seconds)
             )
@@ -101,9 +99,7 @@ def request_compile(services: Services, tenant_id: str, subject_id: str, *, requ
         The run that will do it, and whether it had been asked for before.
     """
     with tenant_transaction(services.pool, tenant_id) as conn:
-        run, joined = runs.request_compile(
-            conn, tenant_id, subject_id, run_id=uuid7(), now=utcnow(), request_id=request_id
-        )
+        run, joined = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
     services.wake(run)
     return run, joined
 

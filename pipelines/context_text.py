@@ -13,7 +13,7 @@ from datetime import datetime
 from itertools import groupby
 from uuid import UUID
 
-from pipelines.passages import memory_line, turn_line
+from pipelines.passages import day_line, memory_line, turn_line
 from pipelines.tokens import count_tokens
 from storage.passage_columns import Kind
 
@@ -27,6 +27,8 @@ INTERACTIONS = "## Recent interactions"
 PREVIOUS = "### Previous interactions"
 
 _SENTENCE_END = re.compile(r"[.!?…。!?][\"')\]]*\s")
+
+_ROLE_PREFIX = re.compile(r"^(?:user|assistant|agent|system|tool|customer|support): ", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def assemble(header: str, delivered: Sequence[Delivered], *, session_id: str | N
     """Write the context."""
     lines = [header.rstrip("\n"), ""] if header else []
     for kind, heading in SECTIONS:
-        bullets = [memory_line(item.text, item.at) for item in delivered if item.kind == kind]
+        bullets = [memory_line(_one_line(item), item.at) for item in delivered if item.kind == kind]
         if bullets:
             lines += [heading, *bullets, ""]
     turns = sorted((item for item in delivered if item.kind == Kind.TURN), key=lambda item: (item.at, item.row))
@@ -85,6 +87,14 @@ def shorten(text: str, tokens: int) -> str:
     return _longest(text, [match.end() for match in re.finditer(r"\S+", text)], tokens) or _longest(
         text, list(range(1, len(text))), tokens
     )
+
+
+def _one_line(item: Delivered) -> str:
+    """A memory as one bullet; a summary of several lines as its first and its last."""
+    lines = [_ROLE_PREFIX.sub("", line).strip() for line in item.text.splitlines() if line.strip()]
+    if len(lines) < 2:
+        return item.text.strip()
+    return f"{lines[0]} → {lines[-1]}" if item.kind == Kind.EPISODE_SUMMARY else " ".join(lines)
 
 
 def _longest(text: str, ends: Sequence[int], tokens: int) -> str:
@@ -114,7 +124,7 @@ def _interactions(turns: Sequence[Delivered], session_id: str | None) -> Iterabl
 
 def _by_day(turns: Sequence[Delivered]) -> Iterable[str]:
     for day, of_day in groupby(turns, key=lambda turn: turn.at.date()):
-        yield f"#### {day.isoformat()}"
+        yield day_line(day)
         for turn in of_day:
             yield turn_line(turn.text, turn.speaker)
 

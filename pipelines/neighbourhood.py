@@ -8,42 +8,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatColumn = NDArray[np.float32]
+#: Weights by distance in the session; 0 is the passage itself, negative distances lie before it.
 Window = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Neighbourhood:
-    """Passages grouped by session. `place` is a passage's place in `order`; without interleaving both are None."""
+    """Passages grouped by session, so that neighbours stand at neighbouring places.
+
+    Where sessions do not interleave, the place of a passage is its row, and `order` and `place` are None.
+    """
 
     order: NDArray[np.intp] | None
+    """Row of each place."""
     place: NDArray[np.intp] | None
+    """Place of each row."""
     group: NDArray[np.intp]
     """Number of its session, of each place."""
     starts: NDArray[np.intp]
     """First place of each session."""
 
-    def shifted(self, passages: NDArray[np.intp], distance: int) -> NDArray[np.intp]:
-        """The passages `distance` further in the session of each given one; -1 where there is none."""
+    def spread(
+        self, passages: NDArray[np.intp], window: Window
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+        """Of what occurs in passages, everything it reaches: (index into `passages`, passage reached, weight).
+
+        An occurrence reaches the passages of whose window it is part: itself, and its neighbours with the weight that
+        they give to its distance.
+        """
+        distances = np.array([distance for distance, _ in window])[:, None]
+        weights = np.array([weight for _, weight in window])
         here = passages if self.place is None else self.place[passages]
-        there = here + distance
-        ok = (there >= 0) & (there < len(self.group))
-        ok[ok] = self.group[there[ok]] == self.group[here[ok]]
-        found = there if self.order is None else self.order[np.where(ok, there, 0)]
-        return np.where(ok, found, -1)
+        there = here - distances
+        np.clip(there, 0, len(self.group) - 1, out=there)
+        reached = (self.group[there] == self.group[here]) & (there == here - distances)
+        which, occurrence = np.nonzero(reached)
+        places = there[which, occurrence]
+        return occurrence, places if self.order is None else self.order[places], weights[which]
 
     def weighted_sum(self, values: FloatColumn, window: Window) -> FloatColumn:
         """Of each passage, the sum of its and its neighbours' values with the weights of their distances."""
         grouped = values if self.order is None else values[self.order]
         out = np.zeros(len(values), dtype=np.float32)
         for distance, weight in window:
-            if distance == 0:
+            apart = abs(distance)
+            if apart == 0:
                 out += np.float32(weight) * grouped
-            elif 0 < distance < len(values):
-                same = self.group[distance:] == self.group[:-distance]
-                out[:-distance] += np.float32(weight) * grouped[distance:] * same
-            elif 0 < -distance < len(values):
-                same = self.group[-distance:] == self.group[:distance]
-                out[-distance:] += np.float32(weight) * grouped[:distance] * same
+            elif apart < len(values):
+                same = self.group[apart:] == self.group[:-apart]
+                if distance > 0:
+                    out[:-apart] += np.float32(weight) * grouped[apart:] * same
+                else:
+                    out[apart:] += np.float32(weight) * grouped[:-apart] * same
         return out if self.place is None else out[self.place]
 
     def session_max(self, values: FloatColumn) -> FloatColumn:
@@ -51,25 +67,26 @@ class Neighbourhood:
         if len(values) == 0:
             return values
         grouped = values if self.order is None else values[self.order]
-        out = np.maximum.reduceat(grouped, self.starts)[self.group]
+        out: FloatColumn = np.maximum.reduceat(grouped, self.starts)[self.group]
         return out if self.place is None else out[self.place]
 
 
 def neighbourhood(session: NDArray[np.uint64]) -> Neighbourhood:
     """Group passages by session; those of session 0 (memories) stand alone."""
-    boundaries = np.ones(len(session), dtype=np.bool_)
-    np.not_equal(session[1:], session[:-1], out=boundaries[1:])
-    boundaries |= session == 0
+    boundaries = _boundaries(session)
     starts = np.flatnonzero(boundaries)
-    heads = session[starts]
-    heads = np.sort(heads[heads != 0])
-    if not (heads[1:] == heads[:-1]).any():
+    heads = np.sort(session[starts])
+    if not ((heads[1:] == heads[:-1]) & (heads[1:] != 0)).any():
         return Neighbourhood(None, None, np.cumsum(boundaries) - 1, starts)
     order = np.argsort(session, kind="stable")
     place = np.empty(len(order), dtype=np.intp)
     place[order] = np.arange(len(order))
-    grouped = session[order]
-    np.not_equal(grouped[1:], grouped[:-1], out=boundaries[1:])
-    boundaries[0] = True
-    boundaries |= grouped == 0
+    boundaries = _boundaries(session[order])
     return Neighbourhood(order, place, np.cumsum(boundaries) - 1, np.flatnonzero(boundaries))
+
+
+def _boundaries(session: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    boundaries = np.ones(len(session), dtype=np.bool_)
+    np.not_equal(session[1:], session[:-1], out=boundaries[1:])
+    boundaries |= session == 0
+    return boundaries

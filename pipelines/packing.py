@@ -25,8 +25,8 @@ _MICROSECONDS_PER_DAY = 86_400_000_000
 class PackingParameters:
     """Every number of packing. docs/ranking.md holds the measurement that chose it."""
 
-    #: Tokens of a line that names the day of the turns below it, break included.
-    day_header: int = 9
+    #: Tokens of a line that names the day of the turns below it, break included (measured: 6).
+    day_header: int = 7
     #: Tokens of a section's heading with the empty line before it, by `Kind`; OTHER is never delivered.
     section_headers: tuple[int, ...] = (6, 6, 6, 6, 6)
     #: Share of the budget that memories may take while turns are left that fit.

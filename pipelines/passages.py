@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from hashlib import blake2b
 from typing import Any
 from uuid import UUID
@@ -16,14 +16,17 @@ from uuid import UUID
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.chunks import chunk
+from pipelines.chunks import WHOLE, chunk
 from pipelines.episode_text import Turn, episode_text, episode_turns
 from pipelines.speakers import Role, normal_name, speaker_hash
 from pipelines.terms import term_list
 from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
 
-__all__ = ["Passage", "columns_of", "episode_text", "memory_passage", "passage_texts", "split_episode"]
+__all__ = [
+    *("Passage", "columns_of", "day_line", "episode_text", "memory_line", "memory_passage", "passage_texts"),
+    *("speakers_of", "split_episode", "turn_line"),
+]
 
 _KINDS = {"profile_fact": Kind.PROFILE_FACT, "procedure": Kind.PROCEDURE, "episode_summary": Kind.EPISODE_SUMMARY}
 
@@ -42,8 +45,17 @@ _TIME_EXPRESSION = re.compile(
 
 _ROLE_FLAG: dict[Role, Flag] = {"user": Flag.FROM_USER, "agent": Flag.FROM_AGENT}
 
-#: Tokens of a bullet and its line break around a passage's words.
-_LINE_FRAME = 2
+_MONTHS = (
+    *("January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November"),
+    "December",
+)
+
+#: Words and endings that make up two fifths of all English text and tell nothing apart.
+_COMMONEST = frozenset(
+    "the a i and to is it in for of on you that with be as at this was are s m t ve re ll d so but have my me your we"
+    " our an by or if from been had has do".split()
+)
+_WORD = re.compile(r"[^\W_]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +94,11 @@ def split_episode(
         text: `episode_text(payload)`; the offsets of the passages point into it.
         known_speakers: Names stored with the subject; they help to tell a speaker from a heading.
     """
-    session = _session_hash(session_id, episode_id)
+    session = _session_hash(session_id, episode_id, text, occurred_at)
     title = term_list(_title(payload, text))
+    turns = episode_turns(payload, text, source=source, metadata=metadata, known=known_speakers)
     passages: list[Passage] = []
-    for turn in episode_turns(payload, text, source=source, metadata=metadata, known=known_speakers):
+    for turn in turns:
         passages += _of_turn(turn, text, episode_id, session, turn.at or occurred_at, title)
     return passages
 
@@ -118,8 +131,13 @@ def memory_passage(
 
 
 def turn_line(text: str, speaker: str) -> str:
-    """A passage of an episode as it is delivered."""
-    return f"- {speaker}: {text}" if speaker else f"- {text}"
+    """A passage of an episode as it is delivered, below the line of its day."""
+    return f"{speaker}: {text}" if speaker else text
+
+
+def day_line(day: date) -> str:
+    """The line above the turns of a day: as few tokens as a date that nobody can misread takes."""
+    return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
 def memory_line(content: str, valid_from: datetime) -> str:
@@ -128,9 +146,22 @@ def memory_line(content: str, valid_from: datetime) -> str:
     return f"- {content}" if dated else f"- [{valid_from:%Y-%m-%d}] {content}"
 
 
-def passage_texts(passages: Sequence[Passage]) -> list[str]:
-    """What is embedded of each passage."""
-    return [passage.text for passage in passages]
+def passage_texts(passages: Sequence[Passage], *, speakers: Collection[str] = ()) -> list[str]:
+    """What is embedded of each passage: its words, without the names of those who speak and the commonest words.
+
+    A mean of word vectors is the better for it; a model that reads sentences should be given `passage.text`.
+
+    Args:
+        speakers: Names stored with the subject, beside those of the passages themselves.
+    """
+    named = {word for name in (*speakers, *speakers_of(passages)) for word in normal_name(name).split()}
+    left_out = _COMMONEST | {word for word in named if len(word) > 1}
+    return [_telling(passage.text, left_out) for passage in passages]
+
+
+def _telling(text: str, left_out: Collection[str]) -> str:
+    words = _WORD.findall(text)
+    return " ".join([word for word in words if word.lower() not in left_out]) or " ".join(words)
 
 
 def columns_of(passages: Sequence[Passage], vectors: NDArray[np.float32]) -> PassageColumns:
@@ -215,11 +246,16 @@ def _title(payload: Mapping[str, Any], text: str) -> str:
     return " ".join(found)
 
 
-def _session_hash(session_id: str | None, episode_id: UUID) -> int:
-    """64 bits, never 0. An episode without a session is a session of its own."""
-    if session_id is None:
-        return int.from_bytes(episode_id.bytes[8:], "big") | 1
-    return int.from_bytes(blake2b(session_id.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
+def _session_hash(session_id: str | None, episode_id: UUID, text: str, occurred_at: datetime) -> int:
+    """64 bits, never 0.
+
+    An episode without a session is one of its own, unless it is so short that it can only be a line of a
+    conversation: those of one day stand together.
+    """
+    if session_id is None and (len(text) > WHOLE or "\n" in text.strip()):
+        return int.from_bytes(episode_id.bytes[8:], "big") or 1
+    key = f"session {session_id}" if session_id is not None else f"day {occurred_at.astimezone(UTC).date()}"
+    return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
 
 def _microseconds(moment: datetime) -> int:

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.dates_named import DateNamed, dates_named
-from pipelines.speakers import speaker_hash
-from pipelines.terms import STOP_WORDS, term_list, words_of
+from pipelines.speakers import normal_name, speaker_hash
+from pipelines.terms import STOP_WORDS, term_list
 
 _ASKS_WHEN = re.compile(
     r"^\W*(?:when|how long|since when|(?:what|which) (?:date|day|month|year|time)|(?:in|on|by|since) (?:which|what) "
@@ -28,6 +28,7 @@ _ASKS_LIST = re.compile(
 #: Characters of a task that are read; a longer one is cut for ranking, not for delivery.
 MOST_CHARS = 4_000
 
+_NAME_WORD = re.compile(r"[^\W_]+")
 _WORD_WITH_POSSESSIVE = r"(?<![^\W_])(?:{})(?:['’]s)?(?![^\W_])"
 
 
@@ -40,7 +41,7 @@ class Query:
     terms: NDArray[np.uint32]
     """Distinct terms, names of speakers left out."""
     speakers: tuple[int, ...]
-    """Hashes of the speakers it names."""
+    """Hashes of the speakers it names, in the order of their mention."""
     dates: tuple[DateNamed, ...]
     """Dates it names."""
     asks_when: bool
@@ -57,7 +58,7 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
     """
     task = task[:MOST_CHARS]
     named, words = _speakers_named(task, speakers)
-    text = _without(task, words) if words else task
+    text = without_names(task, words)
     return Query(
         text=text,
         terms=np.array(list(dict.fromkeys(term_list(text))), dtype=np.uint32),
@@ -69,29 +70,30 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
 
 
 def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:
-    """Hashes of the speakers named, and the words of the task that name them.
+    """Hashes of the speakers named, in the order of their mention, and the words that name them.
 
     A name counts when it is written with a capital, or anywhere if the task has none: "will" is not Will.
     """
-    lower = task.lower()
-    shouted = task == lower
-    in_task = set(words_of(task))
-    hashes: list[int] = []
+    has_capitals = task != task.lower()
+    first: dict[str, int] = {}
+    for match in _NAME_WORD.finditer(task):
+        if match[0][0].isupper() or not (has_capitals and match[0][0].islower()):
+            first.setdefault(match[0].lower(), match.start())
+    found: list[tuple[int, int]] = []
     words: list[str] = []
     for name in speakers:
-        parts = [part for part in words_of(name) if (len(part) > 1 and part not in STOP_WORDS) or shouted is False]
-        found = [part for part in parts if part in in_task and (shouted or _capitalised(part, task))]
-        if found:
-            hashes.append(speaker_hash(name))
-            words += found
-    return tuple(dict.fromkeys(hashes)), words
+        parts = [part for part in normal_name(name).split() if len(part) > 1 and part in first]
+        parts = [part for part in parts if has_capitals or part not in STOP_WORDS]
+        if parts:
+            found.append((min(first[part] for part in parts), speaker_hash(name)))
+            words += parts
+    return tuple(dict.fromkeys(hashed for _, hashed in sorted(found))), words
 
 
-def _capitalised(word: str, task: str) -> bool:
-    return any(task[m.start()].isupper() or not task[m.start()].islower() for m in re.finditer(re.escape(word), task, re.I))
-
-
-def _without(task: str, words: list[str]) -> str:
+def without_names(text: str, words: Sequence[str]) -> str:
+    """The text without the given words and their possessive endings."""
+    if not words:
+        return text
     pattern = _WORD_WITH_POSSESSIVE.format("|".join(map(re.escape, sorted(set(words), key=len, reverse=True))))
-    rest = re.sub(pattern, " ", task, flags=re.I)
+    rest = re.sub(pattern, " ", text, flags=re.I)
     return re.sub(r"\s+([?,.!])", r"\1", re.sub(r"\s+", " ", rest)).strip(" ,")

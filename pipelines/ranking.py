@@ -1,9 +1,9 @@
 """Scoring every passage of a subject for a task, in numpy, exactly. Pure: same columns, same task, same scores.
 
-    base  = lexical + semantic                     own words and vector, with those of the neighbours in the session
-    total = base + session · max(base in session) + speaker + date + time - question
+    base  = lexical · BM25F + semantic · cosine      of the passage with its neighbours in the session
+    total = base + session · max(base in the session) + speaker + date + time + question
 
-The idea and first numbers of each part are in docs/ranking.md, with the measurement that chose every parameter.
+docs/ranking.md tells what each part is for, and holds the measurement that chose every parameter.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.neighbourhood import Neighbourhood, neighbourhood
+from pipelines.neighbourhood import Neighbourhood, Window, neighbourhood
 from pipelines.query import Query
 from storage.passage_columns import Flag, PassageColumns
 
@@ -21,30 +21,47 @@ FloatColumn = NDArray[np.float32]
 
 #: Rows of vectors that are converted and multiplied at once: 1 MB of float32, so that they stay in the cache.
 _ROWS_AT_ONCE = 1024
+#: Rows from which the mean vector is taken; of more, every k-th.
+_ROWS_FOR_MEAN = 4096
+#: (term, passage) pairs up to which frequencies are counted in a full table instead of sorted.
+_DENSE_PAIRS = 1 << 18
 
 _MICROSECONDS_PER_YEAR = 31_556_952_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class RankingParameters:
-    """Every number of the ranking. docs/ranking.md holds the measurement that chose it."""
+    """Every number of the ranking; docs/ranking.md holds the measurement that chose it."""
 
-    #: Weights of the terms of neighbours, by distance in the session: 0 is the passage itself.
-    lexical_window: tuple[tuple[int, float], ...] = ((0, 1.0), (-1, 0.5), (-2, 0.3), (1, 0.3), (-3, 0.2), (2, 0.2), (3, 0.2))
-    #: Weights of the cosines of neighbours, by distance.
-    semantic_window: tuple[tuple[int, float], ...] = ((0, 1.0), (-1, 0.3), (1, 0.3), (-2, 0.15), (2, 0.15))
-    #: BM25's saturation and length normalisation.
+    #: Weights of the terms of neighbours, by their distance.
+    lexical_window: Window = (
+        *((0, 1.0), (-1, 0.5), (-2, 0.3), (-3, 0.2), (-4, 0.1)),
+        *((1, 0.3), (2, 0.2), (3, 0.2), (4, 0.1)),
+    )
+    #: Weights of the cosines of neighbours, by their distance.
+    semantic_window: Window = ((0, 1.0), (-1, 0.3), (1, 0.3), (-2, 0.15), (2, 0.15))
+    #: BM25: how soon repetition stops counting, and how much length counts against a passage.
     k1: float = 1.2
     b: float = 0.75
     lexical: float = 0.05
     semantic: float = 0.5
+    #: How much of the subject's mean vector is taken off the query, so that passages which are about what everything
+    #: is about lose their advantage. Reached as the subject grows: `n / (n + commonness_from)` of it.
+    commonness: float = 0.8
+    commonness_from: float = 20.0
+    #: Share of its session's best base score that a passage gets.
     session: float = 0.2
-    speaker: float = 0.3
+    #: Said by the speaker whom the task names alone, or first of several (times `speaker_first`).
+    speaker: float = 0.2
+    speaker_first: float = 0.66
+    #: Happened when the task says.
     date: float = 0.3
-    time: float = 0.1
+    #: Has an expression of time, when the task asks when.
+    time: float = 0.15
+    #: Is a question, and so rarely an answer.
     question: float = -0.1
     #: Query terms that are looked at; of a longer task the rarest.
-    most_terms: int = 64
+    most_terms: int = 48
 
 
 DEFAULT_PARAMETERS = RankingParameters()
@@ -75,32 +92,45 @@ def score(
     Args:
         columns: The subject's passages in arrival order.
         query: The parsed task.
-        query_vector: Unit vector of `query.text`, made by the model of the columns; zeros if there is none.
+        query_vector: Unit vector of `query.text`, made by the model of the columns; of no length if there is none.
     """
     p = parameters
     around = neighbourhood(columns.session)
-    lexical = p.lexical * lexical_scores(columns, query.terms, around, p)
-    semantic = p.semantic * around.weighted_sum(cosines(columns, query_vector), p.semantic_window)
+    lexical = np.float32(p.lexical) * lexical_scores(columns, query.terms, around, p)
+    semantic = np.float32(p.semantic) * around.weighted_sum(cosines(columns, query_vector, p), p.semantic_window)
     base = lexical + semantic
-    session = p.session * around.session_max(base)
-    speaker = np.zeros(len(columns), dtype=np.float32)
-    if len(query.speakers) == 1:
-        speaker[columns.speaker == np.uint32(query.speakers[0])] = p.speaker
-    question = p.question * (columns.flags & Flag.IS_QUESTION != 0).astype(np.float32)
-    time = np.zeros(len(columns), dtype=np.float32)
-    if query.asks_when:
-        time[columns.flags & Flag.HAS_TIME_EXPRESSION != 0] = p.time
-    date = p.date * date_matches(columns.occurred_at, query)
-    total = base + session + speaker + date + question + time
+    session = np.float32(p.session) * around.session_max(base)
+    speaker = speaker_scores(columns.speaker, query, p)
+    date = np.float32(p.date) * date_matches(columns.occurred_at, query)
+    time = _where(columns.flags, Flag.HAS_TIME_EXPRESSION, p.time if query.asks_when else 0.0)
+    question = _where(columns.flags, Flag.IS_QUESTION, p.question)
+    total = base + session + speaker + date + time + question
     return Scores(total, lexical, semantic, session, speaker, date, time, question)
 
 
-def cosines(columns: PassageColumns, query_vector: FloatColumn) -> FloatColumn:
-    """Cosine of every passage with the query, (n,)."""
-    out = np.empty(len(columns), dtype=np.float32)
-    for start in range(0, len(columns), _ROWS_AT_ONCE):
-        rows = columns.vectors[start : start + _ROWS_AT_ONCE].astype(np.float32)
-        np.dot(rows, query_vector, out=out[start : start + _ROWS_AT_ONCE])
+def _where(flags: NDArray[np.uint8], flag: Flag, value: float) -> FloatColumn:
+    if value == 0.0:
+        return np.zeros(len(flags), dtype=np.float32)
+    return np.float32(value) * ((flags & flag) != 0)
+
+
+def cosines(columns: PassageColumns, query_vector: FloatColumn, p: RankingParameters) -> FloatColumn:
+    """Cosine of every passage with the query, less its nearness to the subject's mean, (n,)."""
+    n = len(columns)
+    out = np.zeros(n, dtype=np.float32)
+    if n == 0 or query_vector.shape[0] == 0 or columns.vectors.shape[1] != query_vector.shape[0]:
+        return out
+    if n <= _ROWS_AT_ONCE:
+        rows = columns.vectors.astype(np.float32)
+        target = query_vector - np.float32(p.commonness / (n + p.commonness_from)) * (columns.scale @ rows)
+        return (rows @ target) * columns.scale
+    step = -(-n // _ROWS_FOR_MEAN)
+    sample = columns.vectors[::step].astype(np.float32)
+    mean = (columns.scale[::step] @ sample) / np.float32(len(sample))
+    target = query_vector - np.float32(p.commonness * n / (n + p.commonness_from)) * mean
+    for start in range(0, n, _ROWS_AT_ONCE):
+        chunk = columns.vectors[start : start + _ROWS_AT_ONCE].astype(np.float32)
+        np.dot(chunk, target, out=out[start : start + _ROWS_AT_ONCE])
     out *= columns.scale
     return out
 
@@ -108,55 +138,66 @@ def cosines(columns: PassageColumns, query_vector: FloatColumn) -> FloatColumn:
 def lexical_scores(
     columns: PassageColumns, query_terms: NDArray[np.uint32], around: Neighbourhood, p: RankingParameters
 ) -> FloatColumn:
-    """BM25F of every passage, its neighbours being fields of lower weight."""
+    """BM25F of every passage, its neighbours being fields of lower weight (Robertson, Zaragoza and Taylor, 2004)."""
     n = len(columns)
-    out = np.zeros(n, dtype=np.float32)
     if n == 0 or len(query_terms) == 0:
-        return out
-    term, passage = _hits(columns, query_terms)
+        return np.zeros(n, dtype=np.float32)
+    term, passage = _occurrences(columns, query_terms, p.most_terms)
     if len(term) == 0:
-        return out
-    keys, frequency = _spread(term, passage, n, around, p.lexical_window)
-    term, passage = np.divmod(keys, n)
-    document_frequency = np.bincount(term, minlength=len(query_terms))
+        return np.zeros(n, dtype=np.float32)
+    occurrence, reached, weight = around.spread(passage, p.lexical_window)
+    pair, frequency = _sum_by_pair(term[occurrence] * n + reached, weight, n * (int(term.max()) + 1))
+    term, passage = np.divmod(pair, n)
+    document_frequency = np.bincount(term)
     idf = np.log1p((n - document_frequency + 0.5) / (document_frequency + 0.5))
     length = around.weighted_sum(columns.term_counts.astype(np.float32), p.lexical_window)
-    norm = p.k1 * (1 - p.b + p.b * length / max(float(length.mean()), 1e-9))
+    norm = (p.k1 * (1 - p.b)) + length * (p.k1 * p.b / max(float(length.mean()), 1e-9))
     gain = idf[term] * frequency * (p.k1 + 1) / (frequency + norm[passage])
     return np.bincount(passage, weights=gain, minlength=n).astype(np.float32)
 
 
-def _hits(columns: PassageColumns, query_terms: NDArray[np.uint32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(query term, passage) of every occurrence. A 64k-bit sieve leaves few of the terms to look up."""
+def _occurrences(
+    columns: PassageColumns, query_terms: NDArray[np.uint32], most: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(number of the query term, passage) of every occurrence of a query term."""
+    # PERF: a sieve over the lower 16 bits leaves few of the subject's terms to look up.
     sieve = np.zeros(1 << 16, dtype=np.bool_)
-    sieve[query_terms & 0xFFFF] = True
+    sieve[query_terms.astype(np.uint16)] = True
     places = np.flatnonzero(sieve[columns.terms.astype(np.uint16)])
-    sorted_terms = np.sort(query_terms)
-    candidates = columns.terms[places]
-    term = np.searchsorted(sorted_terms, candidates)
-    term[term == len(sorted_terms)] = 0
-    exact = sorted_terms[term] == candidates
+    wanted = np.sort(query_terms)
+    found = columns.terms[places]
+    term = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
+    exact = wanted[term] == found
+    term, places = term[exact], places[exact]
+    if len(wanted) > most:
+        frequency = np.bincount(term, minlength=len(wanted))
+        frequency[frequency == 0] = len(columns.terms) + 1
+        rare = np.zeros(len(wanted), dtype=np.bool_)
+        rare[np.argsort(frequency, kind="stable")[:most]] = True
+        kept = rare[term]
+        term, places = term[kept], places[kept]
     ends = np.cumsum(columns.term_counts, dtype=np.int64)
-    return term[exact], np.searchsorted(ends, places[exact], side="right")
+    return term, np.searchsorted(ends, places, side="right")
 
 
-def _spread(
-    term: NDArray[np.intp],
-    passage: NDArray[np.intp],
-    n: int,
-    around: Neighbourhood,
-    window: tuple[tuple[int, float], ...],
+def _sum_by_pair(
+    pairs: NDArray[np.intp], weights: NDArray[np.float64], most: int
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Weighted frequency of each (term, passage) that an occurrence reaches, as key term · n + passage."""
-    reached, keys, weights = [], [], []
-    for distance, weight in window:
-        # A term `distance` after a passage reaches it, seen from the term, `distance` before itself.
-        target = around.shifted(passage, -distance)
-        there = target >= 0
-        keys.append((term * n + target)[there])
-        weights.append(np.full(len(keys[-1]), weight))
-    reached, inverse = np.unique(np.concatenate(keys), return_inverse=True)
-    return reached, np.bincount(inverse, weights=np.concatenate(weights))
+    """Distinct pairs and the sums of their weights."""
+    if most <= _DENSE_PAIRS:
+        table = np.bincount(pairs, weights=weights)
+        distinct = np.flatnonzero(table)
+        return distinct, table[distinct]
+    distinct, inverse = np.unique(pairs, return_inverse=True)
+    return distinct, np.bincount(inverse, weights=weights)
+
+
+def speaker_scores(speaker: NDArray[np.uint32], query: Query, p: RankingParameters) -> FloatColumn:
+    """Who said it: the one whom the task names, or names first."""
+    if not query.speakers:
+        return np.zeros(len(speaker), dtype=np.float32)
+    worth = p.speaker if len(query.speakers) == 1 else p.speaker * p.speaker_first
+    return np.float32(worth) * (speaker == np.uint32(query.speakers[0]))
 
 
 def date_matches(occurred_at: NDArray[np.int64], query: Query) -> FloatColumn:
@@ -168,5 +209,5 @@ def date_matches(occurred_at: NDArray[np.int64], query: Query) -> FloatColumn:
     for date in query.dates:
         for start, stop, weight in date.windows(range(first, last + 2)):
             inside = (occurred_at >= start) & (occurred_at < stop)
-            out[inside] = np.maximum(out[inside], weight)
+            out[inside] = np.maximum(out[inside], np.float32(weight))
     return out

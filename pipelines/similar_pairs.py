@@ -34,8 +34,9 @@ def similar_pairs(
         if not shared:
             continue
         own = place - len(known)
+        least, most = threshold * len(words), len(words) / threshold
         for number in {number for word in shared for number in index[word]}:
-            if number <= own:
+            if number <= own or not least <= len(new[number]) <= most:
                 continue
             score = _similarity(words, new[number])
             if score >= threshold:

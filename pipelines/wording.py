@@ -30,8 +30,8 @@ _COMMON_STARTS = frozenset(
     "i i'm i've my me we we're our you your the a an this that these those it its it's he she they his her their there"
     " user users customer client person caller speaker agent assistant order ticket account when if to for in on at and"
     " but or so please always never don't do not no prefers prefer likes like loves love hates hate dislikes enjoys"
-    " uses use used using works work lives live has have had is are was were wants want needs need knows speaks owns asked"
-    " said reported allergic based born moved currently now still also fix fixed resolved the after before".split()
+    " uses use used using works work lives live has have had is are was were wants want needs need knows speaks owns"
+    " asked said reported allergic based born moved currently now still also fix fixed resolved after before".split()
 )
 
 _IDENTIFIER = frozenset("0123456789@")

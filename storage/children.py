@@ -161,10 +161,11 @@ def wait_until(
 
 
 def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals, *, seconds: float = 20.0) -> None:
-    """End the server that a killed predecessor left running on our files, and remove its pid file.
+    """End the server that a killed predecessor left running on our files.
 
     The pid may long belong to somebody else (pids start again from 1 in every container), so it is believed only
-    when that process runs `program`.
+    when that process runs `program`. A stranger's pid is removed with its file, or the server would not start beside
+    it; that of a dead process stays, because PostgreSQL finds the shared memory to clean up by it.
 
     Raises:
         StartFailed: when it does not end.
@@ -172,11 +173,10 @@ def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals, *, s
     try:
         pid = int(pid_file.read_text().split("\n", 1)[0])
     except (OSError, ValueError):
-        pid_file.unlink(missing_ok=True)
         return
     deadline = time.monotonic() + seconds
     signalled = False
-    while program in command_line(pid):
+    while program in (running := command_line(pid)):
         if not signalled:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, stop_signal)
@@ -187,7 +187,8 @@ def end_leftover(pid_file: Path, program: str, stop_signal: signal.Signals, *, s
                 f"end it with `kill -9 {pid}`"
             )
         time.sleep(_POLL_SECONDS)
-    pid_file.unlink(missing_ok=True)
+    if running:
+        pid_file.unlink(missing_ok=True)
 
 
 def command_line(pid: int) -> str:

@@ -185,7 +185,7 @@ class EmbeddedPostgres:
             self.notices.append(f"{self.user} may not enter {self.data_dir}: PostgreSQL's files are in {folder}")
         own_by(self.user, home(self.data_dir))
         own_by(self.user, socket_folder(self.data_dir))
-        if not can_run(self.user, self.binaries / "postgres"):
+        if not all(can_run(self.user, self.binaries / name) for name in ("initdb", "postgres")):
             self.binaries = _copy_of_programs(self.binaries)
 
     def _initialise(self) -> None:
@@ -239,15 +239,20 @@ def _make_fallback_root() -> None:
 def _copy_of_programs(binaries: Path) -> Path:
     """A copy of the programs outside a folder that the server's user may not enter."""
     _make_fallback_root()
-    source = binaries.parent
-    stamp = f"{source.name}-{(binaries / 'postgres').stat().st_size}-{int((binaries / 'postgres').stat().st_mtime)}"
-    target = FALLBACK_ROOT / stamp
+    package = binaries.parent.parent
+    # The programs find their libraries by a path relative to themselves, so the layout must stay.
+    libraries = package.with_name(f"{package.name}.libs")
+    program = (binaries / "postgres").stat()
+    target = FALLBACK_ROOT / f"programs-{program.st_size}-{int(program.st_mtime)}"
     if not target.exists():
         unfinished = Path(tempfile.mkdtemp(dir=FALLBACK_ROOT))
-        shutil.copytree(source, unfinished, dirs_exist_ok=True, ignore=shutil.ignore_patterns("include", "*.a"))
+        for source in (binaries.parent, libraries):
+            if source.exists():
+                copy = unfinished / source.relative_to(package.parent)
+                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("include", "*.a"))
         subprocess.run(["chmod", "-R", "a+rX", str(unfinished)], check=True)
         try:
             unfinished.rename(target)
         except OSError:  # another process was faster
             shutil.rmtree(unfinished)
-    return target / "bin"
+    return target / binaries.relative_to(package.parent)

@@ -30,7 +30,7 @@ _COLUMNS = (
 _REQUEST = """
 insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after, params, request_id)
 select r.id, %(tenant)s, r.subject_id, %(kind)s, %(queue)s, %(stage)s, 'pending', %(kind)s || ':' || r.subject_id,
-       %(run_after)s, %(params)s, %(request_id)s
+       coalesce(%(run_after)s, now()), %(params)s, %(request_id)s
   from unnest(%(ids)s::uuid[], %(subjects)s::text[]) as r (id, subject_id)
 """
 
@@ -117,7 +117,7 @@ def schedule_compiles(
 
 
 def request_compile(
-    conn: Connection, tenant_id: str, subject_id: str, *, run_id: UUID, now: datetime, request_id: str | None
+    conn: Connection, tenant_id: str, subject_id: str, *, run_id: UUID, request_id: str | None
 ) -> tuple[Run, bool]:
     """A compile run that is due now: a new one, or the waiting one pulled forward.
 
@@ -125,7 +125,7 @@ def request_compile(
         The run, and whether it was there before.
     """
     cursor = conn.execute(
-        _REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, now, request_id, {"explicit": True})
+        _REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, None, request_id, {"explicit": True})
     )
     row = cursor.fetchone()
     assert row is not None
@@ -257,7 +257,7 @@ def purge_finished(conn: Connection, *, before: datetime, limit: int) -> int:
 
 
 def _request(
-    tenant_id: str, runs: dict[str, UUID], run_after: datetime, request_id: str | None, params: dict[str, Any]
+    tenant_id: str, runs: dict[str, UUID], run_after: datetime | None, request_id: str | None, params: dict[str, Any]
 ) -> dict[str, Any]:
     return {
         "tenant": tenant_id,

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from uuid import UUID, uuid5
+from uuid import UUID
 
 from pipelines.claims import claim_metadata
 from pipelines.compilation import DraftMemory, EpisodeInput, ExistingMemory, content_hash
 from pipelines.conflicts import Resolution
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
-_NAMESPACE = UUID(int=7)
 
 
 def day(number: float) -> datetime:
@@ -85,12 +84,11 @@ class Store:
 
     def apply(self, new: Sequence[DraftMemory], resolution: Resolution) -> None:
         """Publish a resolution, and hold it to what a database would refuse."""
-        ids = {insert.index: self._id(new[insert.index], insert.valid_from) for insert in resolution.inserts}
         for insert in resolution.inserts:
             made = new[insert.index]
-            assert ids[insert.index] not in self.memories
-            self.memories[ids[insert.index]] = ExistingMemory(
-                id=ids[insert.index],
+            made_id = UUID(int=2**64 + len(self.memories))
+            self.memories[made_id] = ExistingMemory(
+                id=made_id,
                 kind=made.kind,
                 content=made.content,
                 status=insert.status,
@@ -114,9 +112,6 @@ class Store:
                 assert self.memories[supersession.loser].status == "active"
                 self.memories[supersession.loser].status = "superseded"
                 self.memories[supersession.loser].valid_to = supersession.valid_to
-
-    def _id(self, made: DraftMemory, valid_from: datetime) -> UUID:
-        return uuid5(_NAMESPACE, f"{made.kind}|{made.content}|{valid_from}|{made.claim_key}|{made.claim_value}")
 
     def _check_active_are_unique(self) -> None:
         active = [(m.kind, m.content_hash) for m in self.memories.values() if m.status == "active"]

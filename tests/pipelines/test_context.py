@@ -67,9 +67,7 @@ def test_every_part_is_traceable(services: Services) -> None:
     bundle = ask(services, "Where does Ada want her invoices sent?")
     assert [str(e.id) for e in bundle.episodes] == bundle.provenance["episode_ids"]
     delivered = {str(m.id) for m in (*bundle.facts, *bundle.procedures)}
-    assert delivered == {
-        id for kind in ("fact_ids", "summary_ids", "procedure_ids") for id in bundle.provenance[kind]
-    }
+    assert delivered == {id for kind in ("fact_ids", "summary_ids", "procedure_ids") for id in bundle.provenance[kind]}
     assert all(memory.source_episode_ids for memory in bundle.facts)
     assert {s["session_id"] for s in bundle.sessions} == {e.session_id for e in bundle.episodes}
 
@@ -146,7 +144,10 @@ def test_what_a_policy_denies_leaves_no_trace(services: Services) -> None:
 def test_message_37_of_a_long_episode_is_found(services: Services) -> None:
     topics = ["invoice", "router", "password", "shipping", "refund", "calendar", "printer", "webinar"]
     messages = [
-        {"role": "user" if i % 2 == 0 else "assistant", "content": f"Note {i}: the {topics[i % 8]} topic came up again today."}
+        {
+            "role": "user" if i % 2 == 0 else "assistant",
+            "content": f"Note {i}: the {topics[i % 8]} topic came up again today.",
+        }
         for i in range(200)
     ]
     messages[37] = {"role": "assistant", "content": "The spare key is kept in the blue cabinet on the third floor."}
@@ -211,9 +212,7 @@ def test_a_budget_that_holds_something_is_not_left_empty(shared: Services, max_t
 def test_any_text_can_be_stored_compiled_and_asked_for(shared: Services, texts: list[str]) -> None:
     tenant = str(uuid4())
     clean = [text.encode("utf-8", "ignore").decode() for text in texts]
-    episodes = [
-        NewEpisode(subject_id="ada", source="chat", type="message", payload={"text": text}) for text in clean
-    ]
+    episodes = [NewEpisode(subject_id="ada", source="chat", type="message", payload={"text": text}) for text in clean]
     append_episodes(shared, tenant, episodes, request_id=None)
     compile_now(shared, tenant, "ada", request_id=None)
     request = ContextRequest(subject_id="ada", task=clean[0][:100] or "x", max_tokens=200)

@@ -19,9 +19,7 @@ from storage.transactions import Pool, operator_transaction, tenant_transaction
 
 
 def episode(text: str = "hello", *, key: str | None = None, subject_id: str = "ada") -> NewEpisode:
-    return NewEpisode(
-        subject_id=subject_id, source="chat", type="message", payload={"text": text}, idempotency_key=key
-    )
+    return NewEpisode(subject_id=subject_id, source="chat", type="message", payload={"text": text}, idempotency_key=key)
 
 
 def stored_texts(pool: Pool, tenant_id: str, subject_id: str = "ada") -> list[str]:
@@ -76,7 +74,9 @@ def test_a_key_holds_under_concurrency(services: Services) -> None:
 
 def test_sequence_numbers_follow_commit_order_under_concurrency(services: Services) -> None:
     with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda i: append_episodes(services, "acme", [episode(str(i))] * 3, request_id=None), range(20)))
+        list(
+            threads.map(lambda i: append_episodes(services, "acme", [episode(str(i))] * 3, request_id=None), range(20))
+        )
     with tenant_transaction(services.pool, "acme") as conn:
         assert conn.execute("select array_agg(seq order by seq) from episodes").fetchone() == (list(range(1, 61)),)
         progress = subjects.progress(conn, "acme", "ada")

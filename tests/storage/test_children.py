@@ -126,7 +126,6 @@ def test_a_leftover_server_is_ended(tmp_path: Path) -> None:
         finally:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         assert leftover.wait(10) == -signal.SIGTERM
-    assert not (tmp_path / "pid").exists()
 
 
 def test_a_stranger_with_the_pid_of_a_leftover_is_spared(tmp_path: Path) -> None:

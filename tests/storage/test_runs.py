@@ -18,7 +18,7 @@ OVER = timedelta(seconds=-1)
 
 def requested(pool: Pool, subject_id: str = "ada", tenant_id: str = "acme") -> Run:
     with tenant_transaction(pool, tenant_id) as conn:
-        run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), now=utcnow(), request_id="r1")
+        run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id="r1")
     return run
 
 
@@ -30,9 +30,7 @@ def claimed(pool: Pool, run_id: UUID, *, stage: str | None = None, lease: timede
 def test_a_request_joins_the_run_that_has_not_begun(pool: Pool) -> None:
     first = requested(pool)
     with tenant_transaction(pool, "acme") as conn:
-        second, joined = runs.request_compile(
-            conn, "acme", "ada", run_id=uuid7(), now=utcnow(), request_id="r2"
-        )
+        second, joined = runs.request_compile(conn, "acme", "ada", run_id=uuid7(), request_id="r2")
     assert joined
     assert second.id == first.id
 
@@ -46,7 +44,8 @@ def test_a_request_does_not_join_a_run_that_has_begun(pool: Pool) -> None:
 def test_of_many_claims_at_once_one_wins(pool: Pool) -> None:
     run = requested(pool)
     with ThreadPoolExecutor(8) as threads:
-        winners = [run for run in threads.map(lambda _: claimed(pool, run.id), range(8)) if run is not None]
+        claims = list(threads.map(claimed, [pool] * 8, [run.id] * 8))
+    winners = [claim for claim in claims if claim is not None]
     assert len(winners) == 1
 
 

@@ -49,7 +49,8 @@ def test_every_table_forces_row_level_security(pool: Pool) -> None:
 def test_every_table_has_a_tenant(pool: Pool) -> None:
     with operator_transaction(pool) as conn:
         with_tenant = conn.execute(
-            "select table_name from information_schema.columns where table_schema = 'public' and column_name = 'tenant_id'"
+            "select table_name from information_schema.columns"
+            " where table_schema = 'public' and column_name = 'tenant_id'"
         ).fetchall()
     assert set(tables(pool)) <= {name for (name,) in with_tenant}
 
