@@ -17,8 +17,8 @@ _MONTH_NUMBER = {name: index for index, name in enumerate(_MONTHS, start=1)} | {
     short: next(i for i, name in enumerate(_MONTHS, start=1) if name.startswith(short)) for short in _SHORT
 }
 _MONTH_DATE = re.compile(
-    rf"\b(?:(?P<before>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? )?(?P<month>{_MONTH})\b\.?(?: (?P<after>\d{{1,2}})(?:st|nd|rd|th)?\b)?"
-    r"(?:,? (?P<year>\d{4})\b)?",
+    rf"\b(?:(?P<before>\d{{1,2}})(?:st|nd|rd|th)?(?: of)? )?(?P<month>{_MONTH})\b\.?"
+    r"(?: (?P<after>\d{1,2})(?:st|nd|rd|th)?\b)?(?:,? (?P<year>\d{4})\b)?",
     re.I,
 )
 _ISO = re.compile(r"\b(?P<year>(?:19|20)\d\d)-(?P<month>\d{1,2})(?:-(?P<day>\d{1,2}))?\b")
@@ -56,7 +56,7 @@ class DateNamed(NamedTuple):
     window: tuple[datetime, datetime] | None = None
 
     def windows(self, years: range) -> Iterator[Window]:
-        """Windows of this date; without a year, in each of `years`. Later ones weigh less: things are told afterwards."""
+        """Windows of this date; without a year, in each of `years`. What is told soon afterwards counts less."""
         if self.window is not None:
             yield _window(*self.window, EXACT)
             return
@@ -84,7 +84,7 @@ def dates_named(text: str, *, now: datetime) -> list[DateNamed]:
 
 
 def _is_auxiliary(match: re.Match[str], text: str) -> bool:
-    """"May" and "mar" are words too, and "march" is one in lower case."""
+    """ "May" and "mar" are words too, and "march" is one in lower case."""
     if match["before"] or match["after"] or match["year"]:
         return False
     month = match["month"]

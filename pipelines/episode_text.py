@@ -23,7 +23,7 @@ _TURN_LISTS = (
 _TEXT_KEYS = ("text", "content")
 #: What a message or document calls its text when it has neither `text` nor `content`.
 _OTHER_TEXT_KEYS = (
-    *("message", "utterance", "body", "transcript", "conversation", "dialogue", "title", "subject", "name", "question"),
+    *("title", "subject", "message", "utterance", "body", "transcript", "conversation", "dialogue", "question"),
     *("description", "summary", "note", "notes", "comment", "answer", "output", "result", "error", "value"),
 )
 #: Payloads that hold one exchange, as (what was asked, what was answered).
@@ -219,7 +219,7 @@ def _leaves(payload: Mapping[str, Any]) -> Iterator[str]:
     while stack and left > 0:
         key, value, depth = stack.pop()
         if isinstance(value, Mapping) and depth < _MOST_DEPTH:
-            stack += [(str(k), v, depth + 1) for k, v in reversed(value.items())]
+            stack += [(str(k), v, depth + 1) for k, v in reversed(list(value.items()))]
         elif isinstance(value, list) and depth < _MOST_DEPTH:
             stack += [(key, v, depth + 1) for v in reversed(value)]
         elif (isinstance(value, str) and value.strip()) or (isinstance(value, (int, float)) and value is not True):

@@ -24,8 +24,16 @@ from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
 
 __all__ = [
-    *("Passage", "columns_of", "day_line", "episode_text", "memory_line", "memory_passage", "passage_texts"),
-    *("speakers_of", "split_episode", "turn_line"),
+    "Passage",
+    "columns_of",
+    "day_line",
+    "episode_text",
+    "memory_line",
+    "memory_passage",
+    "passage_texts",
+    "speakers_of",
+    "split_episode",
+    "turn_line",
 ]
 
 _KINDS = {"profile_fact": Kind.PROFILE_FACT, "procedure": Kind.PROCEDURE, "episode_summary": Kind.EPISODE_SUMMARY}
@@ -193,9 +201,7 @@ def speakers_of(passages: Sequence[Passage]) -> list[str]:
     return list({normal_name(p.speaker): p.speaker for p in reversed(passages) if p.speaker}.values())[::-1]
 
 
-def _of_turn(
-    turn: Turn, text: str, episode_id: UUID, session: int, at: datetime, title: list[int]
-) -> list[Passage]:
+def _of_turn(turn: Turn, text: str, episode_id: UUID, session: int, at: datetime, title: list[int]) -> list[Passage]:
     label = turn.speaker or _label_of(turn.role)
     passages = []
     for number, (start, stop) in enumerate(chunk(text, turn.start, turn.stop)):

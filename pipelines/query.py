@@ -21,7 +21,8 @@ _ASKS_WHEN = re.compile(
     re.I,
 )
 _ASKS_LIST = re.compile(
-    r"\bhow (?:many|much|often)\b|\b(?:what|which) (?:are|were|kinds?|types?|sorts?|all|\w+s)\b|\ball\b|\blist\b|\bevery\b",
+    r"\bhow (?:many|much|often)\b|\b(?:what|which) (?:are|were|kinds?|types?|sorts?|all|\w+s)\b"
+    r"|\b(?:all|list|every)\b",
     re.I,
 )
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.neighbourhood import Neighbourhood, Window, neighbourhood
 from pipelines.query import Query
-from storage.passage_columns import Flag, PassageColumns
+from storage.passage_columns import Flag, Kind, PassageColumns
 
 FloatColumn = NDArray[np.float32]
 
@@ -39,21 +39,23 @@ class RankingParameters:
         *((1, 0.3), (2, 0.2), (3, 0.2), (4, 0.1)),
     )
     #: Weights of the cosines of neighbours, by their distance.
-    semantic_window: Window = ((0, 1.0), (-1, 0.3), (1, 0.3), (-2, 0.15), (2, 0.15))
+    semantic_window: Window = ((0, 1.0), (-1, 0.4), (-2, 0.2), (-3, 0.1), (1, 0.3), (2, 0.2), (3, 0.1))
     #: BM25: how soon repetition stops counting, and how much length counts against a passage.
     k1: float = 1.2
     b: float = 0.75
-    lexical: float = 0.05
+    lexical: float = 0.06
     semantic: float = 0.5
     #: How much of the subject's mean vector is taken off the query, so that passages which are about what everything
     #: is about lose their advantage. Reached as the subject grows: `n / (n + commonness_from)` of it.
-    commonness: float = 0.8
+    commonness: float = 1.0
     commonness_from: float = 20.0
+    #: Memories have no neighbours to add to their score; this makes up for it.
+    memory: float = 1.5
     #: Share of its session's best base score that a passage gets.
     session: float = 0.2
     #: Said by the speaker whom the task names alone, or first of several (times `speaker_first`).
     speaker: float = 0.2
-    speaker_first: float = 0.66
+    speaker_first: float = 0.6
     #: Happened when the task says.
     date: float = 0.3
     #: Has an expression of time, when the task asks when.
@@ -99,6 +101,9 @@ def score(
     lexical = np.float32(p.lexical) * lexical_scores(columns, query.terms, around, p)
     semantic = np.float32(p.semantic) * around.weighted_sum(cosines(columns, query_vector, p), p.semantic_window)
     base = lexical + semantic
+    memories = columns.kind != Kind.TURN
+    if memories.any():
+        base[memories] *= np.float32(p.memory)
     session = np.float32(p.session) * around.session_max(base)
     speaker = speaker_scores(columns.speaker, query, p)
     date = np.float32(p.date) * date_matches(columns.occurred_at, query)
@@ -111,7 +116,8 @@ def score(
 def _where(flags: NDArray[np.uint8], flag: Flag, value: float) -> FloatColumn:
     if value == 0.0:
         return np.zeros(len(flags), dtype=np.float32)
-    return np.float32(value) * ((flags & flag) != 0)
+    out: FloatColumn = ((flags & flag) != 0).astype(np.float32) * np.float32(value)
+    return out
 
 
 def cosines(columns: PassageColumns, query_vector: FloatColumn, p: RankingParameters) -> FloatColumn:
@@ -120,14 +126,13 @@ def cosines(columns: PassageColumns, query_vector: FloatColumn, p: RankingParame
     out = np.zeros(n, dtype=np.float32)
     if n == 0 or query_vector.shape[0] == 0 or columns.vectors.shape[1] != query_vector.shape[0]:
         return out
-    if n <= _ROWS_AT_ONCE:
-        rows = columns.vectors.astype(np.float32)
-        target = query_vector - np.float32(p.commonness / (n + p.commonness_from)) * (columns.scale @ rows)
-        return (rows @ target) * columns.scale
     step = -(-n // _ROWS_FOR_MEAN)
-    sample = columns.vectors[::step].astype(np.float32)
-    mean = (columns.scale[::step] @ sample) / np.float32(len(sample))
-    target = query_vector - np.float32(p.commonness * n / (n + p.commonness_from)) * mean
+    weights = (columns.scale * _turns(columns))[::step]
+    rows = columns.vectors[::step].astype(np.float32)
+    of = max(int(np.count_nonzero(weights)), 1)
+    target = query_vector - np.float32(p.commonness / (of + p.commonness_from)) * (weights @ rows)
+    if n <= _ROWS_AT_ONCE:
+        return (rows @ target) * columns.scale
     for start in range(0, n, _ROWS_AT_ONCE):
         chunk = columns.vectors[start : start + _ROWS_AT_ONCE].astype(np.float32)
         np.dot(chunk, target, out=out[start : start + _ROWS_AT_ONCE])
@@ -142,21 +147,28 @@ def lexical_scores(
     n = len(columns)
     if n == 0 or len(query_terms) == 0:
         return np.zeros(n, dtype=np.float32)
-    term, passage = _occurrences(columns, query_terms, p.most_terms)
+    turns = _turns(columns)
+    term, passage = occurrences(columns, query_terms, p.most_terms)
     if len(term) == 0:
         return np.zeros(n, dtype=np.float32)
     occurrence, reached, weight = around.spread(passage, p.lexical_window)
     pair, frequency = _sum_by_pair(term[occurrence] * n + reached, weight, n * (int(term.max()) + 1))
     term, passage = np.divmod(pair, n)
-    document_frequency = np.bincount(term)
-    idf = np.log1p((n - document_frequency + 0.5) / (document_frequency + 0.5))
+    document_frequency = np.bincount(term, weights=turns[passage])
+    idf = np.log1p((turns.sum() - document_frequency + 0.5) / (document_frequency + 0.5))
     length = around.weighted_sum(columns.term_counts.astype(np.float32), p.lexical_window)
-    norm = (p.k1 * (1 - p.b)) + length * (p.k1 * p.b / max(float(length.mean()), 1e-9))
+    norm = (p.k1 * (1 - p.b)) + length * (p.k1 * p.b / max(float(length[turns].mean()), 1e-9))
     gain = idf[term] * frequency * (p.k1 + 1) / (frequency + norm[passage])
     return np.bincount(passage, weights=gain, minlength=n).astype(np.float32)
 
 
-def _occurrences(
+def _turns(columns: PassageColumns) -> NDArray[np.bool_]:
+    """The rows that statistics are taken from: turns, for memories repeat them; all rows where there are no turns."""
+    turns = columns.kind == Kind.TURN
+    return turns if turns.any() else np.ones(len(columns), dtype=np.bool_)
+
+
+def occurrences(
     columns: PassageColumns, query_terms: NDArray[np.uint32], most: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """(number of the query term, passage) of every occurrence of a query term."""
@@ -185,11 +197,11 @@ def _sum_by_pair(
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Distinct pairs and the sums of their weights."""
     if most <= _DENSE_PAIRS:
-        table = np.bincount(pairs, weights=weights)
-        distinct = np.flatnonzero(table)
-        return distinct, table[distinct]
+        table = np.bincount(pairs, weights=weights).astype(np.float64, copy=False)
+        used = np.flatnonzero(table)
+        return used, table[used]
     distinct, inverse = np.unique(pairs, return_inverse=True)
-    return distinct, np.bincount(inverse, weights=weights)
+    return distinct, np.bincount(inverse, weights=weights).astype(np.float64, copy=False)
 
 
 def speaker_scores(speaker: NDArray[np.uint32], query: Query, p: RankingParameters) -> FloatColumn:
@@ -197,7 +209,8 @@ def speaker_scores(speaker: NDArray[np.uint32], query: Query, p: RankingParamete
     if not query.speakers:
         return np.zeros(len(speaker), dtype=np.float32)
     worth = p.speaker if len(query.speakers) == 1 else p.speaker * p.speaker_first
-    return np.float32(worth) * (speaker == np.uint32(query.speakers[0]))
+    out: FloatColumn = (speaker == np.uint32(query.speakers[0])).astype(np.float32) * np.float32(worth)
+    return out
 
 
 def date_matches(occurred_at: NDArray[np.int64], query: Query) -> FloatColumn:

@@ -16,7 +16,8 @@ ROLES: dict[str, Role] = {
         "user human customer client visitor caller requester contact enduser end_user end-user inbound".split(), "user"
     ),
     **dict.fromkeys(
-        "assistant agent ai bot chatbot model support operator representative rep advisor staff outbound".split(), "agent"
+        "assistant agent ai bot chatbot model support operator representative rep advisor staff outbound".split(),
+        "agent",
     ),
     **dict.fromkeys("system tool function developer event note".split(), "system"),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 from threading import Lock
 from zlib import crc32
 
@@ -122,7 +123,7 @@ def _terms_of_unspaced(part: str) -> list[int]:
     terms: list[int] = []
     rest = _UNSPACED.sub(" ", part).split()
     for run in _UNSPACED.findall(part):
-        terms += [hash_word(run)] if len(run) == 1 else [hash_word(a + b) for a, b in zip(run, run[1:], strict=False)]
+        terms += [hash_word(run)] if len(run) == 1 else [hash_word(a + b) for a, b in pairwise(run)]
     for other in rest:
         terms += _terms_of_part(other)
     return terms

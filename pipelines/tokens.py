@@ -11,9 +11,7 @@ import re
 
 #: cl100k_base's own split, written for `re`: contractions, words with the character before them, up to three digits,
 #: punctuation with a space before it, white space.
-_PIECE = re.compile(
-    r"'(?:[sdmtSDMT]|ll|ve|re|LL|VE|RE)|[^\r\n\w]?[^\W\d_]+|\d{1,3}| ?(?:[^\s\w]|_)+|\s+(?=\s)|\s+|."
-)
+_PIECE = re.compile(r"'(?:[sdmtSDMT]|ll|ve|re|LL|VE|RE)|[^\r\n\w]?[^\W\d_]+|\d{1,3}| ?(?:[^\s\w]|_)+|\s+(?=\s)|\s+|.")
 
 #: Tokens of a word of ASCII letters by its length (the last entry is for this length), lower case after a space.
 _LOWER = (0, 1, 1, 1, 1, 1.01, 1.02, 1.03, 1.05, 1.08, 1.08, 1.15, 1.35, 1.35, 1.6)

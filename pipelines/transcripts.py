@@ -47,9 +47,7 @@ def voices(text: str, known: Collection[str] = ()) -> list[Voice]:
     if not found or not _is_transcript(text, [m["name"].strip() for m in found]):
         return []
     ends = [m.start() for m in found[1:]] + [len(text)]
-    turns = [
-        Voice(m["name"].strip(), m.start(), m.end(), end, _time_of(m)) for m, end in zip(found, ends, strict=True)
-    ]
+    turns = [Voice(m["name"].strip(), m.start(), m.end(), end, _time_of(m)) for m, end in zip(found, ends, strict=True)]
     if text[: found[0].start()].strip():
         turns.insert(0, Voice("", 0, 0, found[0].start(), None))
     return turns

@@ -150,6 +150,29 @@ def test_as_root_a_folder_that_others_may_not_enter_is_left_closed(data_dir: Pat
     shutil.rmtree(files)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to run PostgreSQL as somebody else")
+def test_as_root_programs_that_others_may_not_reach_are_copied(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Given the programs and their libraries in a folder that only root may enter
+    closed = data_dir / "closed"
+    closed.mkdir(mode=0o700)
+    binaries = embedded_postgres.binary_folder()
+    package = binaries.parent.parent
+    shutil.copytree(binaries.parent, closed / package.name / binaries.parent.name)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.exists():
+        shutil.copytree(libraries, closed / libraries.name)
+    hidden = closed / binaries.relative_to(package.parent)
+    monkeypatch.setattr(embedded_postgres, "binary_folder", lambda: hidden)
+    monkeypatch.setattr(embedded_postgres, "FALLBACK_ROOT", data_dir / "fallback")
+    server = EmbeddedPostgres(data_dir / "data")
+    server.start()
+    assert server.binaries.is_relative_to(data_dir / "fallback")
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
+    with psycopg.connect(server.url()) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+    server.stop()
+
+
 def test_without_a_redis_program_the_ways_to_get_one_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.embedded_redis.shutil.which", lambda name: None)
     monkeypatch.setattr("storage.embedded_redis.importlib.util.find_spec", lambda name: None)

@@ -1,0 +1,1 @@
+"""The `statewave` command: the local stack, its parts, and the tools of an operator."""

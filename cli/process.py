@@ -1,0 +1,95 @@
+"""What every long-running process of ours does before its work: settings, addresses, time zone, logging, schema."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from config.settings import Settings, load_settings, variable
+from storage import embedded_postgres, embedded_redis
+from storage.children import StartFailed
+
+
+def connected_database(settings: Settings) -> str:
+    """Address of the database: the one set, else the embedded server's that runs in the data folder.
+
+    Raises:
+        StartFailed: when there is neither.
+    """
+    if settings.database_url is not None:
+        return settings.database_url
+    data_dir = Path(settings.data_dir)
+    if not embedded_postgres.socket_file(data_dir).exists():
+        raise StartFailed(_no_server("database", "database_url", settings))
+    return embedded_postgres.url(data_dir)
+
+
+def connected_redis(settings: Settings) -> str:
+    """Address of Redis, likewise.
+
+    Raises:
+        StartFailed: when there is none.
+    """
+    if settings.redis_url is not None:
+        return settings.redis_url
+    data_dir = Path(settings.data_dir)
+    if not embedded_redis.socket_path(data_dir).exists():
+        raise StartFailed(_no_server("Redis", "redis_url", settings))
+    return embedded_redis.url(data_dir)
+
+
+def prepare(process: str, **overrides: object) -> Settings:
+    """Make this process ready to run a part of the server, with command-line `overrides` of settings.
+
+    The result is put into the environment as well, because the part's own processes read their settings there.
+
+    Raises:
+        ConfigurationError: when a setting is unusable.
+        StartFailed: when the database cannot be reached or its schema is not the one this version needs.
+    """
+    for name, value in overrides.items():
+        if value is not None:
+            os.environ[variable(name)] = str(value)
+    settings = load_settings()
+    database_url = connected_database(settings)
+    os.environ[variable("database_url")] = database_url
+    os.environ[variable("redis_url")] = connected_redis(settings)
+    use_utc()
+
+    from config.logging import configure_logging
+
+    configure_logging(settings, process=process)
+    require_schema(database_url)
+    return settings
+
+
+def use_utc() -> None:
+    """Let this process and those it starts reckon in UTC: the scheduler's table means UTC."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+
+
+def require_schema(database_url: str) -> None:
+    """Refuse to work on another schema than the one this version was written for.
+
+    Raises:
+        StartFailed: with the command that fixes it, or when the database does not answer.
+    """
+    import psycopg
+
+    from storage.migrate import SchemaMismatch, require_current_schema
+
+    try:
+        require_current_schema(database_url)
+    except SchemaMismatch as ex:
+        raise StartFailed(str(ex)) from ex
+    except psycopg.OperationalError as ex:
+        raise StartFailed(f"the database does not answer: {ex}") from ex
+
+
+def _no_server(what: str, field: str, settings: Settings) -> str:
+    return (
+        f"no {what}: {variable(field)} is not set and no `statewave up` runs in {Path(settings.data_dir).resolve()}. "
+        f"Set it, or start `statewave up` first"
+    )

@@ -1,0 +1,54 @@
+"""`statewave scheduler`: periodiq with our periodic actors, without a supervisor.
+
+It drives periodiq's scheduler itself instead of its command line, which takes no signals as the first process of a
+container and sets the log level on its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from types import FrameType
+
+from cli.process import prepare
+from storage.children import StartFailed
+
+#: periodiq forgets the rest of a minute it starts too late in.
+LATE_IN_MINUTE = 55
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """There are none: what runs when is declared beside each periodic actor."""
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Send the periodic actors' messages when they are due, until told to stop."""
+    prepare("scheduler")
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _leave)
+
+    import redis
+    import structlog
+    from periodiq import Scheduler
+
+    from actors.main import broker
+
+    periodic = [actor for actor in broker.actors.values() if "periodic" in actor.options]
+    log = structlog.get_logger("scheduler")
+    log.info("scheduling", actors={actor.actor_name: str(actor.options["periodic"]) for actor in periodic})
+    second = time.gmtime().tm_sec
+    if second > LATE_IN_MINUTE:
+        time.sleep(60 - second)
+    try:
+        scheduler = Scheduler(actors=periodic)
+        scheduler.schedule()
+        scheduler.loop()
+    except redis.ConnectionError as ex:
+        raise StartFailed(f"Redis does not answer: {ex}") from ex
+    return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(0)
