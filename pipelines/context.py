@@ -17,6 +17,7 @@ from config.clock import utcnow
 from pipelines import context_text
 from pipelines.context_text import Delivered
 from pipelines.packing import Selection, pack, rank
+from pipelines.passages import turn_line
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of
 from pipelines.services import Services
 from pipelines.speakers import ROLES, speaker_hash
@@ -109,6 +110,8 @@ def assemble_context(
         )
         if found is None or len(found.columns) == 0:
             return _bundle(request, header, [], {}, {}, None)
+        if not found.is_related:
+            return _bundle(request, context_text.with_nothing_related(header, request.max_tokens), [], {}, {}, None)
         selection = _select(found, request, budget, now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
     delivered = _delivered(found, selection, memories, episodes, now)
@@ -155,7 +158,7 @@ def _delivered(
                 continue
             episode, words = None, memory.content
         if selection.cut is not None and selection.cut[0] == row:
-            words = context_text.shorten(words, selection.cut[1])
+            words = _cut(words, names.get(int(columns.speaker[row]), ""), selection.cut[1])
         delivered.append(
             Delivered(
                 row=row,
@@ -168,6 +171,12 @@ def _delivered(
             )
         )
     return delivered
+
+
+def _cut(words: str, speaker: str, tokens: int) -> str:
+    """The beginning of words whose line may cost so many tokens."""
+    frame = count_tokens(turn_line("", speaker)) + 1
+    return context_text.shorten(words, tokens - frame)
 
 
 def _bundle(

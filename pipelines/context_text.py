@@ -25,6 +25,7 @@ SECTIONS = (
 )
 INTERACTIONS = "## Recent interactions"
 PREVIOUS = "### Previous interactions"
+NOTHING_RELATED = "*Nothing that is stored about this subject relates to the task.*"
 
 _SENTENCE_END = re.compile(r"[.!?…。!?][\"')\]]*\s")
 
@@ -54,6 +55,12 @@ def task_header(task: str, max_tokens: int) -> str:
         if count_tokens(header) <= max_tokens:
             return header
     return ""
+
+
+def with_nothing_related(header: str, max_tokens: int) -> str:
+    """The opening of a context for a task that nothing stored has to do with: it says so, if that still fits."""
+    noted = f"{header}\n{NOTHING_RELATED}\n"
+    return noted if count_tokens(noted) <= max_tokens else header
 
 
 def session_header_cost(session_id: str | None) -> int:

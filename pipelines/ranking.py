@@ -48,7 +48,7 @@ class RankingParameters:
     #: How much of the subject's mean vector is taken off the query, so that passages which are about what everything
     #: is about lose their advantage. Reached as the subject grows: `n / (n + commonness_from)` of it.
     commonness: float = 1.0
-    commonness_from: float = 20.0
+    commonness_from: float = 100.0
     #: Memories have no neighbours to add to their score; this makes up for it.
     memory: float = 1.5
     #: Share of its session's best base score that a passage gets.
@@ -100,10 +100,11 @@ def score(
     around = neighbourhood(columns.session)
     lexical = np.float32(p.lexical) * lexical_scores(columns, query.terms, around, p)
     semantic = np.float32(p.semantic) * around.weighted_sum(cosines(columns, query_vector, p), p.semantic_window)
-    base = lexical + semantic
     memories = columns.kind != Kind.TURN
     if memories.any():
-        base[memories] *= np.float32(p.memory)
+        lexical[memories] *= np.float32(p.memory)
+        semantic[memories] *= np.float32(p.memory)
+    base = lexical + semantic
     session = np.float32(p.session) * around.session_max(base)
     speaker = speaker_scores(columns.speaker, query, p)
     date = np.float32(p.date) * date_matches(columns.occurred_at, query)

@@ -26,7 +26,7 @@ class RelatednessParameters:
     least: float = 0.20
     growth: float = 0.031
     most: float = 0.45
-    #: A task with fewer terms of its own than this ("help the user") asks for nothing in particular.
+    #: A task with fewer terms of its own than this ("help the user") says too little to judge by.
     specific_terms: int = 2
     #: Best rows whose cosines are looked at.
     rows: int = 64
@@ -75,7 +75,7 @@ def relatedness(
         + p.coverage * _coverage(columns, query.terms)
         + p.speaker * bool(query.speakers)
     )
-    is_general = np.count_nonzero(~np.isin(query.terms, _GENERAL)) < p.specific_terms and not query.speakers
+    is_general = bool(np.count_nonzero(~np.isin(query.terms, _GENERAL)) < p.specific_terms)
     return Relatedness(value, threshold, is_general or value >= threshold)
 
 

@@ -20,6 +20,7 @@ from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.query import Query, parse_task
 from pipelines.ranking import Scores, score
+from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
@@ -48,6 +49,8 @@ class Found:
     speakers: list[str]
     query: Query
     scores: Scores
+    #: False when nothing stored has to do with the task.
+    is_related: bool
 
 
 def find_passages(
@@ -80,7 +83,12 @@ def find_passages(
     if denied:
         columns = _without(columns, denied)
     query = parse_task(task, speakers=speakers, now=now)
-    return Found(columns, speakers, query, score(columns, query, _embedded(query, embedder)))
+    vector = _embedded(query, embedder)
+    scores = score(columns, query, vector)
+    if embedder is None:
+        # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
+        return Found(columns, speakers, query, scores, bool(len(query.terms) == 0 or scores.lexical.any()))
+    return Found(columns, speakers, query, scores, relatedness(columns, query, vector, scores).is_related)
 
 
 def rank_memories(

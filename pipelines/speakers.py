@@ -38,6 +38,9 @@ _NO_NAMES = frozenset(
     example examples result results reason cause fix solution resolution description details context task goal output
     input response request total price address phone email e-mail tel fax name location where when what who why how
     version expected actual environment conversation transcript session history chat message messages content text
+    updated resolved done confirmed fixed closed opened created escalated plan cost costs effort impact timeline agenda
+    decision city order item items product model size color colour quantity reference ref account invoice ticket case
+    it he she they we i you this that these those there here everyone somebody someone nobody
     important attention reminder caution ok okay yes no thanks also first second third finally next then see source
     """.split()
 )

@@ -79,6 +79,13 @@ def test_an_unknown_subject_gets_its_task_and_nothing_else(services: Services) -
     assert bundle.token_estimate == count_tokens(bundle.assembled_context)
 
 
+def test_when_nothing_relates_it_says_so_and_does_not_pad(services: Services) -> None:
+    told(services)
+    bundle = ask(services, "Which pasta recipe uses roasted aubergine and pecorino?")
+    assert "Nothing that is stored about this subject relates to the task" in bundle.assembled_context
+    assert (bundle.facts, bundle.episodes, bundle.procedures) == ([], [], [])
+
+
 def test_the_same_request_gives_the_same_bytes(services: Services) -> None:
     told(services)
     bodies = {msgspec.json.encode(ask(services, "What about the export?", explain=True)) for _ in range(5)}

@@ -67,6 +67,12 @@ def test_a_heading_is_nobody(text: str) -> None:
     assert speakers_of(split({"text": text})) == []
 
 
+def test_a_list_within_a_message_of_someone_known_has_no_speakers_of_its_own() -> None:
+    text = "Ines: Here is the offer:\n1. Two regions.\nCost: 35 % on top.\nEffort: three weeks."
+    passages = split({"text": text}, known_speakers=["Ines"])
+    assert [(p.speaker, p.text) for p in passages] == [("Ines", text.removeprefix("Ines: "))]
+
+
 def test_roles_are_sides_and_not_names() -> None:
     asked, answered = split(
         {"messages": [{"role": "user", "content": "Hello?"}, {"role": "assistant", "content": "Hi."}]}

@@ -11,31 +11,40 @@ from pipelines.tokens import count_tokens
 #: Texts of ours with their length in cl100k_base, counted once with the real tokenizer.
 COUNTED = [
     (
-        "Good morning, I'm writing about invoice LL-20418 from February. Our bank shows that €1,140 left the account twice, on the 3rd and again on the 5th, and nobody here can explain it.",
+        "Good morning, I'm writing about invoice LL-20418 from February. Our bank shows that €1,140 left"
+        " the account twice, on the 3rd and again on the 5th, and nobody here can explain it.",
         48,
     ),
     (
-        "Thanks for waiting, Priya! I found the cause: the first attempt timed out, and our collector retried without waiting for the answer. The second payment will be returned within five working days.",
+        "Thanks for waiting, Priya! I found the cause: the first attempt timed out, and our collector "
+        "retried without waiting for the answer. The second payment will be returned within five working"
+        " days.",
         40,
     ),
     (
-        "We went camping near the lake last weekend and it was wonderful. The kids saw two deer in the morning mist, and my sister finally learned how to light a fire without matches!",
+        "We went camping near the lake last weekend and it was wonderful. The kids saw two deer in the "
+        "morning mist, and my sister finally learned how to light a fire without matches!",
         36,
     ),
     (
-        'To reset the device, hold the power button for ten seconds, wait until the light blinks blue, and then choose "Restore" from the settings menu. If it fails again, please send us the log file.',
+        "To reset the device, hold the power button for ten seconds, wait until the light blinks blue, "
+        'and then choose "Restore" from the settings menu. If it fails again, please send us the log '
+        "file.",
         44,
     ),
     (
-        "Honestly, I think the new design looks great; it's much easier to read than the old one. Could you also make the font a bit larger on small screens?",
+        "Honestly, I think the new design looks great; it's much easier to read than the old one. Could "
+        "you also make the font a bit larger on small screens?",
         34,
     ),
     (
-        "Our policy allows returns within thirty days of delivery, provided that the item is unused and in its original packaging. Refunds are issued to the original payment method.",
+        "Our policy allows returns within thirty days of delivery, provided that the item is unused and "
+        "in its original packaging. Refunds are issued to the original payment method.",
         32,
     ),
     (
-        "Marcus told me he is moving to Lisbon in September because his company opened an office there. He is a little nervous about learning Portuguese, but he has already found a small apartment.",
+        "Marcus told me he is moving to Lisbon in September because his company opened an office there. "
+        "He is a little nervous about learning Portuguese, but he has already found a small apartment.",
         36,
     ),
 ]
