@@ -134,7 +134,7 @@ def memory_passage(
         valid_until=valid_to,
         flags=_flags(content, "unknown"),
         terms=term_list(content),
-        tokens=count_tokens(memory_line(content, valid_from)) + 1,
+        tokens=count_tokens(memory_line(content, valid_from) + "\n"),
     )
 
 
@@ -221,7 +221,7 @@ def _of_turn(turn: Turn, text: str, episode_id: UUID, session: int, at: datetime
                 valid_until=None,
                 flags=flags,
                 terms=term_list(words) + title,
-                tokens=count_tokens(turn_line(words, label)) + 1,
+                tokens=count_tokens(turn_line(words, label) + "\n"),
             )
         )
     return passages

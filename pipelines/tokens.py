@@ -16,13 +16,13 @@ _PIECE = re.compile(r"'(?:[sdmtSDMT]|ll|ve|re|LL|VE|RE)|[^\r\n\w]?[^\W\d_]+|\d{1
 #: Tokens of a word of ASCII letters by its length (the last entry is for this length), lower case after a space.
 _LOWER = (0, 1, 1, 1, 1, 1.01, 1.02, 1.03, 1.05, 1.08, 1.08, 1.15, 1.35, 1.35, 1.6)
 #: The same with a capital, after a space.
-_CAPITAL = (0, 1, 1, 1.01, 1.02, 1.05, 1.07, 1.14, 1.24, 1.45, 1.5, 1.6, 1.7, 1.8, 2.0)
+_CAPITAL = (0, 1, 1, 1.01, 1.05, 1.12, 1.12, 1.2, 1.28, 1.45, 1.5, 1.6, 1.7, 1.8, 2.0)
 #: In capitals, after a space or not.
 _UPPER = (0, 1, 1, 1.1, 1.2, 1.4, 1.6, 1.9, 2.2, 2.4, 2.5, 2.7, 2.9, 3.1, 3.3)
 #: Lower case at the beginning of a line.
 _LOWER_BARE = (0, 1, 1, 1.03, 1.05, 1.1, 1.15, 1.2, 1.45, 1.5, 1.6, 1.7, 1.9, 2.1, 2.3)
 #: With a capital at the beginning of a line.
-_CAPITAL_BARE = (0, 1, 1.02, 1.05, 1.1, 1.15, 1.15, 1.4, 1.7, 1.8, 1.9, 2.0, 2.2, 2.4, 2.6)
+_CAPITAL_BARE = (0, 1, 1.02, 1.05, 1.45, 1.5, 1.6, 1.7, 1.9, 1.9, 2.0, 2.1, 2.3, 2.5, 2.7)
 #: After punctuation that the word takes with it.
 _AFTER_MARK = (0, 1, 1.2, 1.3, 1.3, 1.4, 1.6, 1.6, 2.1, 2.1, 2.1, 2.3, 2.5, 2.7, 2.9)
 #: Letters that one more token covers in words longer than the tables.

@@ -1,0 +1,1 @@
+"""HTTP only: routing, reading requests, writing answers. No SQL and no rules."""

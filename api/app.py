@@ -1,0 +1,48 @@
+"""The WSGI application: middleware around the operations of all resources."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import falcon
+
+from api import errors
+from api.middleware.access import Access
+from api.middleware.cors import Cors
+from api.middleware.requests import RequestIds
+from api.openapi import document
+from api.operations import Operation, Resource
+from api.request import ApiRequest
+from api.resources import context, docs, episodes, memories, service, subjects
+from pipelines.services import Services
+
+#: Every operation of the API, in the order in which it is documented.
+OPERATIONS: list[Operation] = [
+    *episodes.OPERATIONS,
+    *memories.OPERATIONS,
+    *context.OPERATIONS,
+    *subjects.OPERATIONS,
+    *service.OPERATIONS,
+]
+
+
+def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
+    """The application over one process's services."""
+    settings = services.settings
+    # In this order a request comes in; answers go out the other way round.
+    middleware: list[Any] = [Cors(settings.cors_origins), RequestIds(), Access(settings)]
+    app = falcon.App(request_type=ApiRequest, middleware=middleware)
+    app.req_options.strip_url_path_trailing_slash = True
+    app.resp_options.xml_error_serialization = False
+    errors.install(app)
+    by_path: dict[str, list[Operation]] = defaultdict(list)
+    for operation in OPERATIONS:
+        for path in (operation.path, *operation.aliases):
+            by_path[path].append(operation)
+    for path, operations in by_path.items():
+        app.add_route(path, Resource(operations, services))
+    app.add_route("/openapi.json", docs.Document(document(OPERATIONS)))
+    for path in ("/docs", "/redoc"):
+        app.add_route(path, docs.Page())
+    return app

@@ -1,0 +1,79 @@
+"""Who may call, and for which tenant."""
+
+from __future__ import annotations
+
+import hmac
+
+import falcon
+from structlog.contextvars import bind_contextvars
+
+from api.content import is_unicode
+from api.request import ApiRequest
+from config.errors import Forbidden, MissingTenant, Unauthenticated, ValidationFailed
+from config.settings import Settings
+
+#: Paths that answer without a key and without a tenant (contract: core §2.2).
+PUBLIC_PATHS = frozenset(
+    {"/healthz", "/health", "/readyz", "/ready", "/v1/version", "/docs", "/redoc", "/openapi.json"}
+)
+
+#: The tenant header of the hosted connectors, whatever ours is called (contract: core §2.1).
+TENANT_ALIAS = "X-STATEWAVE-TENANT-ID"
+
+LONGEST_TENANT = 256
+
+
+class Access:
+    """Checks the API key and finds the tenant, before anything of the request is read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._key = settings.api_key.encode() if settings.api_key else None
+        self._accepts_query_key = settings.allow_query_api_key
+        self._tenant_header = settings.tenant_header
+        self._requires_tenant = settings.require_tenant
+
+    def process_request(self, request: ApiRequest, response: falcon.Response) -> None:
+        if request.path in PUBLIC_PATHS or request.method == "OPTIONS":
+            return
+        if self._key is not None:
+            self._check_key(request, self._key)
+        tenant_id = self._tenant_of(request)
+        request.context.tenant_id = tenant_id
+        if tenant_id:
+            bind_contextvars(tenant_id=tenant_id)
+
+    def _check_key(self, request: ApiRequest, key: bytes) -> None:
+        sent = self._sent_key(request)
+        if not sent:
+            raise Unauthenticated
+        if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), key):
+            raise Forbidden
+
+    def _sent_key(self, request: ApiRequest) -> str | None:
+        if key := request.get_header("X-API-Key"):
+            return key
+        scheme, _, credentials = (request.get_header("Authorization") or "").partition(" ")
+        if scheme.lower() == "bearer" and credentials:
+            return credentials.strip()
+        return request.get_param("api_key") if self._accepts_query_key else None
+
+    def _tenant_of(self, request: ApiRequest) -> str:
+        tenant_id = request.get_header(self._tenant_header) or request.get_header(TENANT_ALIAS) or ""
+        if not tenant_id:
+            if self._requires_tenant:
+                raise MissingTenant(f"the {self._tenant_header} header is required")
+            return ""
+        # WSGI hands header bytes over as Latin-1.
+        tenant_id = tenant_id.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
+        if len(tenant_id) > LONGEST_TENANT or not tenant_id.isprintable() or not is_unicode(tenant_id):
+            raise ValidationFailed(
+                f"the {self._tenant_header} header is not valid",
+                details=[
+                    {
+                        "loc": ["header", self._tenant_header],
+                        "msg": f"Expected 1 to {LONGEST_TENANT} printable characters in UTF-8",
+                        "type": "invalid_value",
+                    }
+                ],
+            )
+        return tenant_id

@@ -1,0 +1,26 @@
+"""The request as this server sees it: Falcon's, with a typed context."""
+
+from __future__ import annotations
+
+import falcon
+
+
+class RequestContext:
+    """What the middleware finds out about a request before its operation runs."""
+
+    __slots__ = ("request_id", "started", "tenant_id")
+
+    def __init__(self) -> None:
+        self.request_id = ""
+        self.tenant_id = ""
+        #: `time.perf_counter()` when the request arrived.
+        self.started = 0.0
+
+
+class ApiRequest(falcon.Request):
+    """A request that carries a `RequestContext`."""
+
+    __slots__ = ()
+
+    context_type = RequestContext
+    context: RequestContext  # type: ignore[assignment]

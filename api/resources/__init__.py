@@ -1,0 +1,1 @@
+"""One module per aggregate: each operation's declaration, and what it calls."""

@@ -1,0 +1,1 @@
+"""Benchmarks. Each drives a running server over HTTP only and prints what it measured."""
