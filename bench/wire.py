@@ -87,6 +87,7 @@ class _Connection:
     def __init__(self, address: tuple[str, int], selector: selectors.BaseSelector) -> None:
         self._address = address
         self._selector = selector
+        self._in_flight = False
         self._socket = self._connect()
 
     def _connect(self) -> socket.socket:
@@ -102,6 +103,7 @@ class _Connection:
         if request is None:
             return False
         self._request = request
+        self._in_flight = True
         self._started = time.perf_counter()
         self._begin()
         return True
@@ -133,13 +135,17 @@ class _Connection:
         except ConnectionResetError:
             received = b""
         if not received:
-            self._reconnect()
+            if self._in_flight:
+                self._reconnect()
+            else:
+                self.close()
             return False
         self._answer += received
         if self._expected is None:
             self._expected = _answer_length(self._answer)
         if self._expected is None or len(self._answer) < self._expected:
             return False
+        self._in_flight = False
         measurement.latencies.append((time.perf_counter() - self._started) * 1000)
         status = int(self._answer[9:12])
         measurement.statuses[status] += 1
@@ -156,8 +162,9 @@ class _Connection:
         self._begin()
 
     def close(self) -> None:
-        self._selector.unregister(self._socket)
-        self._socket.close()
+        if self._socket.fileno() >= 0:
+            self._selector.unregister(self._socket)
+            self._socket.close()
 
 
 def _answer_length(answer: bytearray) -> int | None:

@@ -215,7 +215,7 @@ class _Packer:
             for turn in self.chosen:
                 if self.kind[turn] == Kind.TURN:
                     self.told_terms.update(self._terms_of(turn))
-        return len(own & self.told_terms) >= self.p.told * len(own)
+        return bool(own) and len(own & self.told_terms) >= self.p.told * len(own)
 
     def _terms_of(self, row: int) -> set[int]:
         return set(self.terms[self.start[row] : self.stop[row]].tolist())

@@ -38,7 +38,7 @@ class Query:
     """What ranking knows about a task."""
 
     text: str
-    """The task without the names of those who speak in the subject's episodes: what is embedded."""
+    """The task without names: what is embedded."""
     terms: NDArray[np.uint32]
     """Distinct terms, names of speakers left out."""
     speakers: tuple[int, ...]
@@ -61,7 +61,7 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
     named, words = _speakers_named(task, speakers)
     text = without_names(task, words)
     return Query(
-        text=text,
+        text=text if named else _without_capitals(text),
         terms=np.array(list(dict.fromkeys(term_list(text))), dtype=np.uint32),
         speakers=named,
         dates=tuple(dates_named(task, now=now)),
@@ -89,6 +89,20 @@ def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...]
             found.append((min(first[part] for part in parts), speaker_hash(name)))
             words += parts
     return tuple(dict.fromkeys(hashed for _, hashed in sorted(found))), words
+
+
+def _without_capitals(text: str) -> str:
+    """The text without capitalised words inside its sentences, if anything else is left.
+
+    Where nobody's name is known, they are mostly names. Word vectors know little of names; terms keep them.
+    """
+    words = text.split()
+    kept = [
+        word
+        for before, word in zip([".", *words], words, strict=False)
+        if before[-1] in ".!?:" or not word.lstrip("\"'(")[:1].isupper() or word in ("I", "I'm", "I've", "I'd", "I'll")
+    ]
+    return " ".join(kept) if len(kept) > 1 else text
 
 
 def without_names(text: str, words: Sequence[str]) -> str:

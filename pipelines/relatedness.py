@@ -23,8 +23,8 @@ class RelatednessParameters:
     #: Worth of a task that names somebody who speaks.
     speaker: float = 0.2
     #: What the sum must reach: `least + growth · ln(passages)`, at most `most`. The best of many is high by chance.
-    least: float = 0.20
-    growth: float = 0.031
+    least: float = 0.12
+    growth: float = 0.03
     most: float = 0.45
     #: A task with fewer terms of its own than this ("help the user") says too little to judge by.
     specific_terms: int = 2

@@ -42,7 +42,8 @@ def test_a_run_judges_every_question_at_every_budget(
         assert run.budgets == [512, 1024, 2048, 4096]
         assert not list(run.over_budget())
         assert run.emptiness is not None
-    assert report.runs[0].questions[0].at(4096).recall > 0, "a context of this size must hold some evidence"
+    found = [question.at(4096).recall for question in report.runs[0].questions]
+    assert sum(found) > len(found) / 3, "contexts of this size hold most of a conversation"
 
     printed = capsys.readouterr().out
     for expected in ("evidence recall", "all-evidence hit rate", "precision", "p95 ms", "says nothing relates"):

@@ -27,6 +27,13 @@ def test_a_speaker_is_a_signal_and_no_term() -> None:
     assert sorted(query.terms.tolist()) == sorted(term_list("sister visit"))
 
 
+def test_capitalised_words_are_terms_but_not_embedded_where_no_speaker_is_named() -> None:
+    query = read("When did Ada pay invoice INV-7? I forgot.", "Ben")
+    assert query.text == "When did pay invoice I forgot."
+    assert set(term_list("Ada INV-7")) < set(query.terms.tolist())
+    assert read("Porto", "Ben").text == "Porto"
+
+
 @pytest.mark.parametrize(
     ("task", "named"),
     [
