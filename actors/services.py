@@ -20,6 +20,11 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
+    embedder = open_embedder(settings)
+    if embedder is not None:
+        # Loading the weights takes longer than a request should: do it before the first one.
+        embedder.embed(["ready"])
+
     def ping() -> None:
         broker.client.ping()
 
@@ -29,7 +34,7 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     return Services(
         settings=settings,
         pool=pool,
-        embedder=open_embedder(settings),
+        embedder=embedder,
         wake=wake,
         ping_broker=ping,
     )

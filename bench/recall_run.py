@@ -36,7 +36,7 @@ def run(client: ApiClient, conversations: Sequence[Conversation], shape: str, op
             subject_id = subjects[conversation.name]
             client.delete_subject(subject_id)
             episodes += client.add_episodes(SHAPES[shape](conversation, subject_id))
-            memories += client.compile(subject_id)
+            memories += len(client.compile(subject_id))
     asked = [(conversation, question) for conversation in conversations for question in conversation.answerable]
     results = [
         _ask(client, subjects[conversation.name], conversation, question, options.budgets)

@@ -74,12 +74,13 @@ class ApiClient:
             acknowledged += self.request("POST", "/v1/episodes/batch", body).body["episodes_created"]
         return acknowledged
 
-    def compile(self, subject_id: str) -> int:
-        """Compile until nothing of the subject is left, and return how many memories that made."""
-        created, has_more = 0, True
+    def compile(self, subject_id: str) -> list[Json]:
+        """Compile until nothing of the subject is left, and return the memories that made."""
+        created: list[Json] = []
+        has_more = True
         while has_more:
             body = self.request("POST", "/v1/memories/compile", {"subject_id": subject_id}).body
-            created += body["memories_created"]
+            created += body["memories"]
             has_more = bool(body.get("has_more"))
         return created
 

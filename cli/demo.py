@@ -14,7 +14,7 @@ import time
 
 from cli.api_client import ApiClient, RequestFailed, ServerUnreachable
 from cli.demo_conversation import SUBJECT_ID, DemoConversation, load_conversation
-from cli.demo_page import Asked, panel, summary
+from cli.demo_page import Asked, memories, panel, summary
 from config.settings import load_settings
 
 #: Tokens asked for: little enough that the server has to choose.
@@ -82,7 +82,8 @@ def _compile(client: ApiClient) -> None:
     started = time.perf_counter()
     created = client.compile(SUBJECT_ID)
     if created:
-        print(f"Compiled them into {created} memories in {_since(started)}.")
+        print(f"Compiled them into {len(created)} memories in {_since(started)}:\n")
+        print(memories(created))
     else:
         print("Nothing was left to compile: an earlier run did, so before and after are the same.")
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.api_client import Answer
+from cli.api_client import Answer, Json
 from cli.text_layout import beside, table, wrap
 
 #: Terminals narrower than this show the two contexts one below the other.
 SIDE_BY_SIDE_FROM = 100
 WIDEST = 160
+
+
+#: Kinds of memories, with the most shown of each. Of summaries the number says enough.
+SHOWN_OF_KIND = {"profile_fact": 8, "procedure": 4, "episode_summary": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,25 +27,41 @@ class Asked:
     after: Answer
 
 
+def memories(compiled: Sequence[Json]) -> str:
+    """How many memories of each kind there are, and the first of those worth reading."""
+    kinds = [*SHOWN_OF_KIND, *sorted({memory["kind"] for memory in compiled} - SHOWN_OF_KIND.keys())]
+    lines = []
+    for kind in kinds:
+        contents = [memory["content"] for memory in compiled if memory["kind"] == kind]
+        lines.append(f"  {len(contents)} {kind}")
+        lines += [f"    - {_shortened(content, 90)}" for content in contents[: SHOWN_OF_KIND.get(kind, 0)]]
+    return "\n".join(lines)
+
+
 def panel(number: int, asked: Asked, *, width: int, lines: int | None) -> str:
     """The task with both contexts; of each the first `lines`, or all of it."""
     width = min(width, WIDEST)
-    before = _column("BEFORE", asked.before, asked.task, lines)
-    after = _column("AFTER", asked.after, asked.task, lines)
-    if width >= SIDE_BY_SIDE_FROM:
-        body = beside(before, after, width=width)
+    before = [f"BEFORE  {_cost(asked.before)}", _counts(asked.before)]
+    after = [f"AFTER  {_cost(asked.after)}", _counts(asked.after)]
+    old, new = _delivered(asked.before, asked.task), _delivered(asked.after, asked.task)
+    if old == new:
+        body = [*beside(before, after, width=width), "", "The same text:", *wrap(_first(new, lines), width)]
+    elif width >= SIDE_BY_SIDE_FROM:
+        body = beside([*before, "", *_first(old, lines)], [*after, "", *_first(new, lines)], width=width)
     else:
-        body = [*wrap(before, width), "", *wrap(after, width)]
-    title = wrap([f"{number}. {asked.task}"], width)
-    return "\n".join(["=" * width, *title, "-" * width, *body])
+        body = wrap([*before, "", *_first(old, lines), "", *after, "", *_first(new, lines)], width)
+    return "\n".join(["=" * width, *wrap([f"{number}. {asked.task}"], width), "-" * width, *body])
 
 
-def _column(label: str, answer: Answer, task: str, lines: int | None) -> list[str]:
-    text = answer.body["assembled_context"].partition(task)[2].strip("\n").splitlines()
-    shown = text if lines is None else text[:lines]
-    rest = len(text) - len(shown)
-    more = [f"... {rest} more lines"] if rest else []
-    return [f"{label}  {_cost(answer)}", _counts(answer), "", *(shown or ["(nothing)"]), *more]
+def _delivered(answer: Answer, task: str) -> list[str]:
+    """The lines of a context after the task that it repeats."""
+    text: str = answer.body["assembled_context"].partition(task)[2]
+    return text.strip("\n").splitlines() or ["(nothing)"]
+
+
+def _first(text: list[str], lines: int | None) -> list[str]:
+    rest = 0 if lines is None else max(0, len(text) - lines)
+    return [*text[: len(text) - rest], f"... {rest} more lines"] if rest else text
 
 
 def _cost(answer: Answer) -> str:
@@ -54,21 +75,9 @@ def _counts(answer: Answer) -> str:
 
 def summary(results: Sequence[Asked]) -> str:
     """The table at the end: tokens, milliseconds and what each context holds."""
-    headers = [
-        "task",
-        "tokens",
-        "ms",
-        "facts",
-        "proc.",
-        "epis.",
-        "|",
-        "tokens",
-        "ms",
-        "facts",
-        "proc.",
-        "epis.",
-    ]
-    rows = [[_shortened(asked.task), *_figures(asked.before), "|", *_figures(asked.after)] for asked in results]
+    figures = ["tokens", "ms", "facts", "proc.", "epis."]
+    headers = ["task", *figures, "|", *figures]
+    rows = [[_shortened(asked.task, 36), *_figures(asked.before), "|", *_figures(asked.after)] for asked in results]
     return table(headers, rows)
 
 
@@ -81,5 +90,5 @@ def _figures(answer: Answer) -> list[str]:
     ]
 
 
-def _shortened(task: str, width: int = 36) -> str:
-    return task if len(task) <= width else task[: width - 3].rstrip() + "..."
+def _shortened(text: str, width: int) -> str:
+    return textwrap.shorten(text, width, placeholder=" ...")

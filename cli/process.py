@@ -56,6 +56,7 @@ def prepare(process: str, **overrides: object) -> Settings:
     os.environ[variable("database_url")] = database_url
     os.environ[variable("redis_url")] = connected_redis(settings)
     use_utc()
+    use_one_thread_per_product()
 
     from config.logging import configure_logging
 
@@ -68,6 +69,14 @@ def use_utc() -> None:
     """Let this process and those it starts reckon in UTC: the scheduler's table means UTC."""
     os.environ["TZ"] = "UTC"
     time.tzset()
+
+
+def use_one_thread_per_product() -> None:
+    """Keep numpy's matrix products on the thread that asks for them: they are too small to share, and every thread of
+    the library reserves memory. Read when numpy is first imported."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Many request threads would otherwise each get an arena of their own from the C library.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 
 def require_schema(database_url: str) -> None:

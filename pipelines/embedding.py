@@ -54,11 +54,15 @@ class EmbeddedPassages:
 def embed_waiting(waiting: Waiting, drafts: Drafts, embedder: Embedder | None) -> EmbeddedPassages:
     """Embed a batch: the turns of its episodes, and the memories drafted from them."""
     turns = passages_of_episodes(waiting.episodes, waiting.speakers)
-    return embed_passages(turns, passages_of_drafts(drafts), embedder)
+    return embed_passages(turns, passages_of_drafts(drafts), embedder, speakers=waiting.speakers)
 
 
 def embed_passages(
-    turns: Sequence[Passage], memories: Sequence[Passage], embedder: Embedder | None
+    turns: Sequence[Passage],
+    memories: Sequence[Passage],
+    embedder: Embedder | None,
+    *,
+    speakers: Sequence[str] = (),
 ) -> EmbeddedPassages:
     """Embed turns and memories in one call of the embedder; without one, vectors are absent."""
     passages = [*turns, *memories]
@@ -66,14 +70,16 @@ def embed_passages(
         turns=len(turns),
         speakers=speakers_of(turns),
         model=embedder.model if embedder else NO_MODEL,
-        columns=columns_of(passages, vectors_of(passages, embedder)),
+        columns=columns_of(passages, vectors_of(passages, embedder, speakers=speakers)),
     )
 
 
-def vectors_of(passages: Sequence[Passage], embedder: Embedder | None) -> NDArray[np.float32]:
+def vectors_of(
+    passages: Sequence[Passage], embedder: Embedder | None, *, speakers: Sequence[str] = ()
+) -> NDArray[np.float32]:
     """Unit vectors of the passages, (n, dimensions); (n, 0) without an embedder."""
     if embedder is None:
         return np.zeros((len(passages), 0), dtype=np.float32)
     if not passages:
         return np.zeros((0, embedder.dimensions), dtype=np.float32)
-    return embedder.embed(passage_texts(passages))
+    return embedder.embed(passage_texts(passages, speakers=speakers))

@@ -6,6 +6,7 @@ be ended with it. A guardian process (`storage.guardian`) ends the children when
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -234,6 +235,12 @@ class _Guardian:
             start_new_session=True,
         )
 
+    def close(self) -> None:
+        """Let the guardian end; there is nothing left to guard."""
+        if self.owner == os.getpid():
+            with contextlib.suppress(OSError):
+                self._process.communicate(timeout=5)
+
     def watch(self, group: int, stop_signal: signal.Signals, grace_seconds: float) -> None:
         self._say(f"watch {group} {int(stop_signal)} {grace_seconds}\n")
 
@@ -254,4 +261,5 @@ def _guardian() -> _Guardian:
     global _the_guardian
     if _the_guardian is None or _the_guardian.owner != os.getpid():
         _the_guardian = _Guardian()
+        atexit.register(_the_guardian.close)
     return _the_guardian

@@ -117,7 +117,11 @@ def episodes_by_keys(
         found = cursor.execute(
             _BY_KEYS, {"tenant": tenant_id, "subjects": [s for s, _ in keys], "keys": [k for _, k in keys]}
         ).fetchall()
-    return {(row.subject_id, row.idempotency_key): row for row in found}
+    names = Episode.__struct_fields__
+    # Without the key: what a repetition is answered with is what the first sending was answered with.
+    return {
+        (row.subject_id, row.idempotency_key): Episode(**{name: getattr(row, name) for name in names}) for row in found
+    }
 
 
 def uncompiled_episodes(

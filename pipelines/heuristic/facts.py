@@ -14,7 +14,8 @@ from pipelines.heuristic.sentences import Sentence
 #: Characters of a claim's value; what is longer is a story and no value.
 MAX_VALUE_CHARS = 120
 
-_TRIM = " \t.,;:!?-–—\"'("
+_EDGES_LEFT = " \t.,;:!?-–—\"'"
+_EDGES_RIGHT = _EDGES_LEFT + "("
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +69,18 @@ def _match(sentence: Sentence, rule: FactRule, rules: LanguageRules, taken: list
         if rule.cut:
             cut = rules.value_cut.search(sentence.text, found.start(group) if group else start, end)
             end = cut.start() if cut else end
-        value = sentence.text[found.start(group) : min(end, found.end(group))].strip(_TRIM) if group else ""
+        value = sentence.text[found.start(group) : min(end, found.end(group))] if group else ""
+        value = _trimmed(value)
         if _is_refused(value, rule, rules, sentence) or is_undone(sentence, start, end, rules.guards):
             continue
         taken.append((start, end))
         key = _claim_key(rule, found, group, value, rules)
-        text = " ".join(sentence.text[start:end].strip(_TRIM).split())
+        text = " ".join(_trimmed(sentence.text[start:end]).split())
         yield Fact(text, rule, key, value if key else None, sentence.start + start)
+
+
+def _trimmed(text: str) -> str:
+    return text.lstrip(_EDGES_LEFT).rstrip(_EDGES_RIGHT)
 
 
 def _has_value(rule: FactRule) -> bool:

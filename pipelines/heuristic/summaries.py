@@ -102,8 +102,8 @@ def _scored(utterances: Sequence[Utterance], rules: LanguageRules) -> list[_Line
             text = shorten(" ".join(sentence.text.split()), _SENTENCE_CHARS)
             found.append((name, text, words(text)))
     counts = Counter(word for _, _, said in found for word in set(said) if len(word) > 3)
-    last = len(found) - 1
-    edges = {last: 1.0, 0: 3.0}
+    subject = next((place for place, (_, text, said) in enumerate(found) if not _is_small_talk(text, said, rules)), 0)
+    edges = {len(found) - 1: 1.0, subject: 3.0}
     return [
         _Line(place, name, text, _score(text, said, counts, rules) + edges.get(place, 0.0))
         for place, (name, text, said) in enumerate(found)
@@ -116,16 +116,24 @@ def _score(text: str, said: Sequence[str], counts: Counter[str], rules: Language
     score += 1.0 if own.telling.search(text) else 0.0
     score += 0.7 if any(character.isdigit() for character in text) else 0.0
     score += 0.5 if any(word[0].isupper() and word != "I" for word in text.split()[1:]) else 0.0
-    score -= 2.0 if own.small_talk.match(text) and len(said) < 14 else 0.0
+    score -= 2.0 if _is_small_talk(text, said, rules) else 0.0
     score -= 0.5 if text.endswith("?") else 0.0
     return score - (1.0 if len(said) < 4 else 0.0)
+
+
+def _is_small_talk(text: str, said: Sequence[str], rules: LanguageRules) -> bool:
+    return len(said) < 14 and rules.summary.small_talk.match(text) is not None
 
 
 def _choose(lines: Sequence[_Line], limit: int) -> str:
     """Keep the best lines that fit, in their order; if not even one fits, the beginning of the best."""
     kept: list[_Line] = []
+    said: set[str] = set()
     room = limit
     for line in sorted(lines, key=lambda line: (-line.score, line.place)):
+        if line.score <= 0 or line.text in said:
+            continue
+        said.add(line.text)
         cost = len(_line(line.label, line.text)) + 1
         if cost <= room:
             kept.append(line)
