@@ -26,14 +26,19 @@ OPERATIONS: list[Operation] = [
     *service.OPERATIONS,
 ]
 
+#: Paths that answer without a key and without a tenant (contract: core §2.2).
+PUBLIC_PATHS = frozenset(
+    {path for operation in OPERATIONS if operation.is_public for path in (operation.path, *operation.aliases)}
+    | {docs.DOCUMENT_PATH, *docs.PAGE_PATHS}
+)
+
 
 def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
     """The application over one process's services."""
     settings = services.settings
     # In this order a request comes in; answers go out the other way round.
-    middleware: list[Any] = [Cors(settings.cors_origins), RequestIds(), Access(settings)]
+    middleware: list[Any] = [RequestIds(), Cors(settings.cors_origins), Access(settings, PUBLIC_PATHS)]
     app = falcon.App(request_type=ApiRequest, middleware=middleware)
-    app.req_options.strip_url_path_trailing_slash = True
     app.resp_options.xml_error_serialization = False
     errors.install(app)
     by_path: dict[str, list[Operation]] = defaultdict(list)
@@ -42,7 +47,7 @@ def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
             by_path[path].append(operation)
     for path, operations in by_path.items():
         app.add_route(path, Resource(operations, services))
-    app.add_route("/openapi.json", docs.Document(document(OPERATIONS)))
-    for path in ("/docs", "/redoc"):
+    app.add_route(docs.DOCUMENT_PATH, docs.Document(document(OPERATIONS, settings)))
+    for path in docs.PAGE_PATHS:
         app.add_route(path, docs.Page())
     return app

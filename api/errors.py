@@ -7,7 +7,6 @@ import traceback
 import falcon
 import psycopg
 import structlog
-from psycopg_pool import PoolTimeout, TooManyRequests
 
 from api.operations import encode
 from api.request import ApiRequest
@@ -16,8 +15,8 @@ from config.errors import StatewaveError, Unavailable
 
 log = structlog.get_logger()
 
-#: Seconds after which a client should try again when the database is away (contract: core §2.5).
-DATABASE_RETRY_AFTER = 5
+#: Seconds after which a client should try again when a service behind us is away (contract: core §2.5).
+UNAVAILABLE_RETRY_AFTER = 5
 
 _CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "bad_request"}
 
@@ -26,8 +25,9 @@ def install(app: falcon.App[ApiRequest, falcon.Response]) -> None:
     """Map exceptions to envelopes."""
     app.add_error_handler(Exception, _unexpected)
     app.add_error_handler(falcon.HTTPError, _of_framework)
-    for away in (psycopg.OperationalError, PoolTimeout, TooManyRequests):
-        app.add_error_handler(away, _database_away)
+    # Pool timeouts, statement timeouts and deadlocks are operational errors too; a connection that broke between two
+    # statements is an interface error.
+    app.add_error_handler((psycopg.OperationalError, psycopg.InterfaceError), _database_away)
     app.add_error_handler(StatewaveError, _of_ours)
 
 
@@ -38,8 +38,11 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
     response.status = falcon.code_to_http_status(error.status)
     response.content_type = falcon.MEDIA_JSON
     response.data = encode(ErrorEnvelope(error=info))
-    if error.retry_after is not None:
-        response.set_header("Retry-After", str(error.retry_after))
+    retry_after = error.retry_after
+    if retry_after is None and isinstance(error, Unavailable):
+        retry_after = UNAVAILABLE_RETRY_AFTER
+    if retry_after is not None:
+        response.set_header("Retry-After", str(retry_after))
 
 
 def _of_ours(request: ApiRequest, response: falcon.Response, ex: StatewaveError, params: object) -> None:
@@ -62,11 +65,11 @@ def _message(request: ApiRequest, ex: falcon.HTTPError) -> str:
     return ex.description or ex.title or "the request is not acceptable"
 
 
-def _database_away(request: ApiRequest, response: falcon.Response, ex: Exception, params: object) -> None:
-    log.warning("database away", reason=type(ex).__name__)
+def _database_away(request: ApiRequest, response: falcon.Response, ex: psycopg.Error, params: object) -> None:
+    log.warning("database away", reason=type(ex).__name__, sqlstate=ex.sqlstate)
     write(
         response,
-        Unavailable("the database does not answer; try again in a moment", retry_after=DATABASE_RETRY_AFTER),
+        Unavailable("the database does not answer; try again in a moment"),
         request.context.request_id,
     )
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import falcon
 import msgspec
 
-from api.inputs import JsonInput, TextInput, body_bytes, path_fields, query_pairs
+from api.inputs import JsonInput, TextInput, body_bytes, invalid, path_fields, query_pairs
 from api.request import ApiRequest
+from config.errors import FieldProblem, ValidationFailed
 from pipelines.services import Services
 
 
@@ -36,7 +37,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer with another status than the operation's first, or with headers."""
+    """An answer with another status than the operation's first."""
 
     body: Any
     status: int
@@ -67,28 +68,22 @@ class Operation:
     aliases: Sequence[str] = field(default=())
 
 
+#: Reads one part of a request, given the fields of its path.
+Read = Callable[[ApiRequest, dict[str, str]], Any]
+
+
 class Handler:
     """Reads a request into what an operation declares, runs it, and encodes what it returns."""
 
     def __init__(self, operation: Operation, services: Services) -> None:
-        self._operation = operation
+        self._run = operation.run
         self._services = services
         self._status = falcon.code_to_http_status(next(iter(operation.answers)))
-        self._body = JsonInput(operation.body) if operation.body else None
-        self._query = TextInput(operation.query, "query") if operation.query else None
-        self._path = TextInput(operation.path_fields, "path") if operation.path_fields else None
-        self._headers = TextInput(operation.headers, "header") if operation.headers else None
+        self._parts = list(_readers(operation, services.settings.max_body_bytes).items())
 
-    def __call__(self, request: ApiRequest, response: falcon.Response, **fields: str) -> None:
-        # The path first: whoever names a thing badly should not be told about the body.
-        path = self._path.read(path_fields(request, fields)) if self._path else None
-        query = self._query.read_pairs(query_pairs(request.query_string)) if self._query else None
-        headers = self._headers.read_pairs(_sent_headers(request, self._operation)) if self._headers else None
-        body = None
-        if self._body:
-            body = self._body.read(body_bytes(request, self._services.settings.max_body_bytes))
-        call = Call(self._services, request, body, query, path, headers)
-        answer = self._operation.run(call)
+    def respond(self, request: ApiRequest, response: falcon.Response, **fields: str) -> None:
+        """What Falcon calls."""
+        answer = self._run(Call(self._services, request, **self._read(request, fields)))
         status = self._status
         if isinstance(answer, Reply):
             status, answer = falcon.code_to_http_status(answer.status), answer.body
@@ -96,26 +91,49 @@ class Handler:
         response.content_type = falcon.MEDIA_JSON
         response.data = encode(answer)
 
+    def _read(self, request: ApiRequest, fields: dict[str, str]) -> dict[str, Any]:
+        """Every part by its name in `Call`. The problems of all parts are raised together."""
+        parts = {}
+        problems: list[FieldProblem] = []
+        for name, read in self._parts:
+            try:
+                parts[name] = read(request, fields)
+            except ValidationFailed as ex:
+                problems += ex.details or []
+        if problems:
+            raise invalid(problems)
+        return parts
+
 
 class Resource:
-    """All operations of one path, in the form that Falcon routes to."""
+    """All operations of one path, in the form that Falcon routes to. What answers GET answers HEAD."""
 
     def __init__(self, operations: Sequence[Operation], services: Services) -> None:
         for operation in operations:
-            setattr(self, f"on_{operation.method.lower()}", _responder(Handler(operation, services)))
+            respond = Handler(operation, services).respond
+            setattr(self, f"on_{operation.method.lower()}", respond)
+            if operation.method == "GET":
+                self.on_head = respond
 
 
-def _responder(handler: Handler) -> Callable[..., None]:
-    def respond(request: ApiRequest, response: falcon.Response, **fields: str) -> None:
-        handler(request, response, **fields)
-
-    return respond
-
-
-def _sent_headers(request: ApiRequest, operation: Operation) -> list[tuple[str, str]]:
-    assert operation.headers is not None
-    names = [item.encode_name for item in msgspec.structs.fields(operation.headers)]
-    return [(name, value) for name in names if (value := request.get_header(name))]
+def _readers(operation: Operation, body_limit: int) -> Mapping[str, Read]:
+    readers: dict[str, Read] = {}
+    if operation.path_fields is not None:
+        path = TextInput(operation.path_fields, "path")
+        readers["path"] = lambda request, fields: path.read(path_fields(request, fields))
+    if operation.query is not None:
+        query = TextInput(operation.query, "query")
+        readers["query"] = lambda request, fields: query.read_pairs(query_pairs(request.query_string))
+    if operation.headers is not None:
+        headers = TextInput(operation.headers, "header")
+        names = [item.encode_name for item in msgspec.structs.fields(operation.headers)]
+        readers["headers"] = lambda request, fields: headers.read_pairs(
+            [(name, value) for name in names if (value := request.get_header(name))]
+        )
+    if operation.body is not None:
+        body = JsonInput(operation.body)
+        readers["body"] = lambda request, fields: body.read(body_bytes(request, body_limit))
+    return readers
 
 
 #: Encodes every answer of the API.

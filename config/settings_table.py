@@ -14,19 +14,22 @@ SECRETS = frozenset({"api_key", "database_url", "redis_url", "sentry_dsn"})
 def markdown() -> str:
     """Every variable with its default and meaning, as a Markdown table."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
+    defaults = Settings()
     for field in dataclasses.fields(Settings):
         meaning = field.metadata["doc"].replace("|", "\\|")
-        lines.append(f"| `{variable(field.name)}` | {_shown(field.default)} | {meaning} |")
+        lines.append(f"| `{variable(field.name)}` | {_shown(getattr(defaults, field.name))} | {meaning} |")
     return "\n".join(lines) + "\n"
 
 
 def current(settings: Settings) -> list[tuple[str, str, bool]]:
     """Variable, value as it is shown, and whether it differs from the default, in the order of the table."""
     rows = []
+    defaults = Settings()
     for field in dataclasses.fields(Settings):
         value = getattr(settings, field.name)
         hidden = field.name in SECRETS and value is not None
-        rows.append((variable(field.name), "(set)" if hidden else _plain(value), value != field.default))
+        changed = value != getattr(defaults, field.name)
+        rows.append((variable(field.name), "(set)" if hidden else _plain(value), changed))
     return rows
 
 

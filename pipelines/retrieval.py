@@ -154,7 +154,8 @@ def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[Pa
         return candidates.columns, candidates.speakers
     passages = passages_of_episodes(candidates.waiting, candidates.speakers)
     speakers = list(dict.fromkeys([*candidates.speakers, *speakers_of(passages)]))
-    return concatenate([candidates.columns, columns_of(passages, vectors_of(passages, embedder, speakers=candidates.speakers))]), speakers
+    vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
+    return concatenate([candidates.columns, columns_of(passages, vectors)]), speakers
 
 
 def _without(columns: PassageColumns, denied: Collection[UUID]) -> PassageColumns:

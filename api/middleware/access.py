@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+from collections.abc import Set
 
 import falcon
 from structlog.contextvars import bind_contextvars
@@ -11,11 +12,6 @@ from api.content import is_unicode
 from api.request import ApiRequest
 from config.errors import Forbidden, MissingTenant, Unauthenticated, ValidationFailed
 from config.settings import Settings
-
-#: Paths that answer without a key and without a tenant (contract: core §2.2).
-PUBLIC_PATHS = frozenset(
-    {"/healthz", "/health", "/readyz", "/ready", "/v1/version", "/docs", "/redoc", "/openapi.json"}
-)
 
 #: The tenant header of the hosted connectors, whatever ours is called (contract: core §2.1).
 TENANT_ALIAS = "X-STATEWAVE-TENANT-ID"
@@ -26,14 +22,15 @@ LONGEST_TENANT = 256
 class Access:
     """Checks the API key and finds the tenant, before anything of the request is read."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, public_paths: Set[str]) -> None:
+        self._public_paths = public_paths
         self._key = settings.api_key.encode() if settings.api_key else None
         self._accepts_query_key = settings.allow_query_api_key
         self._tenant_header = settings.tenant_header
         self._requires_tenant = settings.require_tenant
 
     def process_request(self, request: ApiRequest, response: falcon.Response) -> None:
-        if request.path in PUBLIC_PATHS or request.method == "OPTIONS":
+        if request.path in self._public_paths or request.method == "OPTIONS":
             return
         if self._key is not None:
             self._check_key(request, self._key)
@@ -46,16 +43,20 @@ class Access:
         sent = self._sent_key(request)
         if not sent:
             raise Unauthenticated
-        if not hmac.compare_digest(sent.encode("utf-8", "surrogatepass"), key):
+        # APPSEC: in constant time.
+        if not hmac.compare_digest(sent, key):
             raise Forbidden
 
-    def _sent_key(self, request: ApiRequest) -> str | None:
+    def _sent_key(self, request: ApiRequest) -> bytes:
+        """The key as the bytes that were sent; WSGI hands headers over as Latin-1."""
         if key := request.get_header("X-API-Key"):
-            return key
+            return key.encode("latin-1", "replace")
         scheme, _, credentials = (request.get_header("Authorization") or "").partition(" ")
         if scheme.lower() == "bearer" and credentials:
-            return credentials.strip()
-        return request.get_param("api_key") if self._accepts_query_key else None
+            return credentials.strip().encode("latin-1", "replace")
+        if self._accepts_query_key:
+            return (request.get_param("api_key") or "").encode("utf-8", "surrogatepass")
+        return b""
 
     def _tenant_of(self, request: ApiRequest) -> str:
         tenant_id = request.get_header(self._tenant_header) or request.get_header(TENANT_ALIAS) or ""

@@ -12,8 +12,14 @@ from api.operations import encode
 from api.request import ApiRequest
 
 
+DOCUMENT_PATH = "/openapi.json"
+
+#: The contract has two pages for two renderers of the document; here both are the one.
+PAGE_PATHS = ("/docs", "/redoc")
+
+
 class Document:
-    """`/openapi.json`."""
+    """The document."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         self._encoded = encode(document)
@@ -24,7 +30,7 @@ class Document:
 
 
 class Page:
-    """`/docs`."""
+    """The page that shows it."""
 
     def on_get(self, request: ApiRequest, response: falcon.Response) -> None:
         response.content_type = falcon.MEDIA_HTML

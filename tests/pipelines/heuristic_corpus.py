@@ -186,6 +186,7 @@ LOOKALIKES: list[str] = [
     "I use this a lot",
     "I love it!",
     "I like that",
+    "I also like holding them",
     "I like how you explained it",
     "I love you",
     "I hate to bother you",

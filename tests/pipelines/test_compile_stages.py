@@ -80,7 +80,8 @@ def published(services: Services) -> dict[str, Any]:
     """Everything a reader could ever see of the subject, without what differs from run to run."""
     with tenant_transaction(services.pool, "acme") as conn:
         memories = conn.execute(
-            "select kind, content, status, valid_from, claim_key, source_episode_ids from memories order by kind, content"
+            "select kind, content, status, valid_from, claim_key, source_episode_ids"
+            " from memories order by kind, content"
         ).fetchall()
         counters = conn.execute(
             "select episode_count, memory_count, compiled_seq, compiled_count, passage_count from subjects"
@@ -116,7 +117,8 @@ def expected(story: Services) -> dict[str, Any]:
         for table in ("memories", "memory_versions", "passage_blocks", "passage_vectors", "runs"):
             conn.execute(f"delete from {table}")
         conn.execute(
-            "update subjects set compiled_seq = 0, compiled_count = 0, memory_count = 0, passage_count = 0, speakers = '{}'"
+            "update subjects set compiled_seq = 0, compiled_count = 0, memory_count = 0, passage_count = 0,"
+            " speakers = '{}'"
         )
     return state
 
@@ -237,7 +239,8 @@ def test_a_subject_erased_meanwhile_stays_erased(story: Services) -> None:
     assert STAGES[held.stage](story, held) is None or step(story, run_id) is None
     with operator_transaction(story.pool) as conn:
         tables = conn.execute(
-            "select table_name from information_schema.columns where table_schema = 'public' and column_name = 'tenant_id'"
+            "select table_name from information_schema.columns"
+            " where table_schema = 'public' and column_name = 'tenant_id'"
         ).fetchall()
         for (table,) in tables:
             assert conn.execute(f"select count(*) from {table}").fetchone() == (0,), table
