@@ -12,7 +12,7 @@ import msgspec
 
 from config.clock import utcnow
 from config.ids import uuid7
-from pipelines.passages import episode_text
+from pipelines.episode_text import episode_text
 from pipelines.services import Services
 from pipelines.support.episode_signals import episode_signals
 from storage import episodes as episode_rows

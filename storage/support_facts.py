@@ -37,7 +37,10 @@ with e as materialized (
       from episodes
      where tenant_id = %(tenant)s and subject_id = %(subject)s
 ), w as materialized (
-    select min(at) as since from (select at from e order by at desc limit %(window)s) newest
+    select newest.since, count(e.id) as escalations
+      from (select min(at) as since from (select at from e order by at desc limit %(window)s) newest_first) newest
+      left join e on e.escalates and e.at >= newest.since
+     group by newest.since
 ), s as materialized (
     select session_id, count(*) as episodes, min(at) as first_at, max(at) as newest_at, min(user_at) as first_user_at
       from e where session_id is not null group by session_id
@@ -59,7 +62,7 @@ with e as materialized (
        and exists (select 1 from r where status = 'open') and exists (select 1 from r where status = 'resolved')
      group by e.session_id
 )
-select w.since, (select count(*) from e where escalates and at >= w.since) as escalations,
+select w.since, w.escalations,
        coalesce(s.session_id, r.session_id) as session_id, coalesce(s.episodes, 0) as episodes, s.first_at, s.newest_at,
        s.first_user_at, a.first_agent_at, r.resolution_id, r.status, r.resolved_at, r.summary, r.updated_at, t.words
   from w

@@ -95,7 +95,7 @@ def _repeated_issues(view: _View) -> Factor | None:
     if not view.facts.repeats:
         return None
     repeat = view.facts.repeats[0]
-    detail = f"Session {repeat.session_id} is about what session {repeat.earlier_session_id} had resolved"
+    detail = f"Open session {repeat.session_id} resembles the resolved session {repeat.earlier_session_id}"
     return _factor("repeated_issues", -20, detail)
 
 
