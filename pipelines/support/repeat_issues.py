@@ -23,6 +23,9 @@ morning afternoon evening day today team support agent user assistant customer s
 question ticket still just back again something anything everything would could contact reach assist check checking
 """
 
+#: Their stems.
+COURTESY_TERMS = frozenset(term_list(_COURTESIES))
+
 
 class Repeat(msgspec.Struct, frozen=True, array_like=True):
     """An open session, and the resolved one that most resembles it."""
@@ -34,7 +37,7 @@ class Repeat(msgspec.Struct, frozen=True, array_like=True):
 
 def keywords(text: str) -> frozenset[int]:
     """Hashed stems of the words that say what a text is about."""
-    return frozenset(term_list(text)) - _COURTESY_TERMS
+    return frozenset(term_list(text)) - COURTESY_TERMS
 
 
 def find_repeats(*, open_texts: Mapping[str, str], resolved_texts: Mapping[str, str]) -> list[Repeat]:
@@ -57,6 +60,3 @@ def find_repeats(*, open_texts: Mapping[str, str], resolved_texts: Mapping[str, 
         if best is not None and best[0] >= SAME_ISSUE:
             repeats.append(Repeat(id, best[1], round(best[0], 4)))
     return repeats
-
-
-_COURTESY_TERMS = frozenset(term_list(_COURTESIES))
