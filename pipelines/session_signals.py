@@ -1,7 +1,7 @@
 """What a session adds to the ranking of a support context (contract: core §10.3).
 
-What is said now outranks what was, an open issue outranks a closed one, what was tried is kept, and an issue that returns
-brings its earlier resolution.
+What is said now outranks what was, an open issue outranks a closed one, what was tried is kept, and an issue that
+returns brings its earlier resolution.
 
 The contract's points divided by ten, so that they stand beside the other parts of a score (`pipelines.ranking`), where
 a passage that answers the task is worth about one. Pure: columns and resolutions in, one column per signal out.
