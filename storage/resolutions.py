@@ -41,7 +41,7 @@ with before as (
                                     resolution_summary, resolved_at, metadata, changed_at)
     select id, version, %(tenant)s, subject_id, session_id, status, resolution_summary, resolved_at, metadata, %(now)s
       from written
-    on conflict (resolution_id, version) do nothing
+    on conflict (resolution_id, version) do update set resolved_at = excluded.resolved_at
 )
 select {_COLUMNS} from written
 """

@@ -109,6 +109,25 @@ def list_subject_views(
     return page, total[0] if total else 0
 
 
+class Counters(msgspec.Struct, frozen=True, kw_only=True):
+    """What the subject's own row says."""
+
+    episode_count: int
+    memory_count: int
+    created_at: datetime
+    last_episode_at: datetime | None
+
+
+def find_counters(conn: Connection, tenant_id: str, subject_id: str) -> Counters | None:
+    """The subject's counters; None for an unknown one. Index: the primary key."""
+    with conn.cursor(row_factory=class_row(Counters)) as cursor:
+        return cursor.execute(
+            "select episode_count, memory_count, created_at, last_episode_at from subjects"
+            " where tenant_id = %s and subject_id = %s",
+            (tenant_id, subject_id),
+        ).fetchone()
+
+
 def find_tenants(conn: Connection, subject_id: str, *, limit: int = 2) -> list[str]:
     """Tenants that have a subject of this id."""
     rows = conn.execute(
