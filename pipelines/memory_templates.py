@@ -7,47 +7,17 @@ are read when the server starts, and a broken one keeps it from starting.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib import resources
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
 from config.errors import FieldProblem, NotFound, ValidationFailed
-from config.settings import ConfigurationError, variable
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.services import Services
-from pipelines.template_files import PLACEHOLDER, BrokenTemplate, Template, parse_template
+from pipelines.template_files import PLACEHOLDER, Template, load_templates
 from storage.rows import Episode
 
 #: Source of the episodes that templates become.
 SOURCE = "memory-template"
-
-
-@cache
-def load_templates(template_dir: str | None) -> Mapping[str, Template]:
-    """The bundled templates and those of the operator's folder, by id, in the order of their ids.
-
-    Raises:
-        ConfigurationError: when a file is broken, with its line, or takes an id that is taken.
-    """
-    templates: dict[str, Template] = {}
-    problems: list[str] = []
-    for name, read in _files(template_dir):
-        try:
-            template = parse_template(read, name=name)
-        except BrokenTemplate as ex:
-            problems.append(f"{variable('template_dir')}: {ex}")
-            continue
-        if template.id in templates:
-            problems.append(
-                f"{variable('template_dir')}: {name}:1: there is another template with the id {template.id}"
-            )
-        templates.setdefault(template.id, template)
-    if problems:
-        raise ConfigurationError(problems)
-    return MappingProxyType(dict(sorted(templates.items())))
 
 
 def find_template(services: Services, template_id: str) -> Template:
@@ -146,22 +116,3 @@ def render(template: Template, fields: Mapping[str, str]) -> str:
         filled = PLACEHOLDER.sub(lambda match: fields[match[1]], paragraph)
         paragraphs.append(filled.strip())
     return "\n\n".join(paragraphs)
-
-
-def _files(template_dir: str | None) -> Iterator[tuple[str, str]]:
-    """(name in messages, text) of every template file."""
-    bundled = resources.files("pipelines") / "templates"
-    for entry in sorted(bundled.iterdir(), key=lambda entry: entry.name):
-        if entry.name.endswith(".yaml"):
-            yield entry.name, entry.read_text(encoding="utf-8")
-    if template_dir is None:
-        return
-    folder = Path(template_dir)
-    if not folder.is_dir():
-        raise ConfigurationError([f"{variable('template_dir')}: there is no folder {template_dir}"])
-    for path in sorted(folder.iterdir()):
-        if path.suffix in (".yaml", ".yml"):
-            try:
-                yield str(path), path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as ex:
-                raise ConfigurationError([f"{variable('template_dir')}: {path}:1: cannot be read: {ex}"]) from None

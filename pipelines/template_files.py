@@ -7,10 +7,17 @@ A file holds one mapping: `id`, `version`, `title`, `description`, `episode_type
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
 import yaml
+
+from config.settings import ConfigurationError, variable
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")
 
@@ -50,6 +57,31 @@ class BrokenTemplate(Exception):
 
     def __init__(self, name: str, line: int, reason: str) -> None:
         super().__init__(f"{name}:{line}: {reason}")
+
+
+@cache
+def load_templates(template_dir: str | None) -> Mapping[str, Template]:
+    """The bundled templates and those of the operator's folder, by id, in the order of their ids.
+
+    Raises:
+        ConfigurationError: when a file is broken, with its line, or takes an id that is taken.
+    """
+    templates: dict[str, Template] = {}
+    problems: list[str] = []
+    for name, read in _files(template_dir):
+        try:
+            template = parse_template(read, name=name)
+        except BrokenTemplate as ex:
+            problems.append(f"{variable('template_dir')}: {ex}")
+            continue
+        if template.id in templates:
+            problems.append(
+                f"{variable('template_dir')}: {name}:1: there is another template with the id {template.id}"
+            )
+        templates.setdefault(template.id, template)
+    if problems:
+        raise ConfigurationError(problems)
+    return MappingProxyType(dict(sorted(templates.items())))
 
 
 def parse_template(text: str, *, name: str) -> Template:
@@ -167,3 +199,22 @@ class _Reader:
 
     def _broken(self, node: Any, reason: str) -> BrokenTemplate:
         return BrokenTemplate(self._name, node.start_mark.line + 1, reason)
+
+
+def _files(template_dir: str | None) -> Iterator[tuple[str, str]]:
+    """(name in messages, text) of every template file."""
+    bundled = resources.files("pipelines") / "templates"
+    for entry in sorted(bundled.iterdir(), key=lambda entry: entry.name):
+        if entry.name.endswith(".yaml"):
+            yield entry.name, entry.read_text(encoding="utf-8")
+    if template_dir is None:
+        return
+    folder = Path(template_dir)
+    if not folder.is_dir():
+        raise ConfigurationError([f"{variable('template_dir')}: there is no folder {template_dir}"])
+    for path in sorted(folder.iterdir()):
+        if path.suffix in (".yaml", ".yml"):
+            try:
+                yield str(path), path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as ex:
+                raise ConfigurationError([f"{variable('template_dir')}: {path}:1: cannot be read: {ex}"]) from None

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from api.operations import Call, Operation
 from api.schemas.memory_templates import TemplateFilledIn, TemplateList, TemplatePath
-from pipelines.memory_templates import apply_template, find_template, load_templates
-from pipelines.template_files import Template
+from pipelines.memory_templates import apply_template, find_template
+from pipelines.template_files import Template, load_templates
 from storage.rows import Episode
 
 

@@ -41,15 +41,26 @@ MOST_LOOKS = 10
 #: Subjects that one sweep schedules at most.
 SWEPT_AT_ONCE = 500
 
-#: Records an event in the transaction of the change it tells of: (conn, tenant_id, event, subject_id, data).
-Emit = Callable[[Connection, str, str, str, dict[str, Any]], None]
+
+class HealthChange(msgspec.Struct, frozen=True, kw_only=True):
+    """What subscribers are told: the state they knew, the state they should know, and why."""
+
+    previous_state: str
+    current_state: str
+    score: int
+    factors: list[dict[str, Any]]
+    generated_at: datetime
+
+
+#: Records the change in the transaction that brings it about: (conn, tenant_id, subject_id, change).
+Tell = Callable[[Connection, str, str, HealthChange], None]
 
 _BADNESS: dict[str, int] = {"healthy": 0, "watch": 1, "at_risk": 2}
 
 
-def log_event(conn: Connection, tenant_id: str, event: str, subject_id: str, data: dict[str, Any]) -> None:
-    """Where events go while nobody can subscribe."""
-    log.info(event, current_state=data.get("current_state"), score=data.get("score"))
+def log_change(conn: Connection, tenant_id: str, subject_id: str, change: HealthChange) -> None:
+    """Tells the log, where nobody can subscribe."""
+    log.info("health changed", previous=change.previous_state, current=change.current_state, score=change.score)
 
 
 def next_alert_state(previous: str, score: int) -> State:
@@ -62,7 +73,7 @@ def next_alert_state(previous: str, score: int) -> State:
 
 
 def check_health(
-    conn: Connection, tenant_id: str, subject_id: str, *, now: datetime, emit: Emit = log_event
+    conn: Connection, tenant_id: str, subject_id: str, *, now: datetime, tell: Tell = log_change
 ) -> tuple[Health, Snapshot]:
     """Work out the subject's health, and tell of it when its state has changed since the last time.
 
@@ -72,17 +83,17 @@ def check_health(
     for _ in range(MOST_LOOKS):
         snapshot = load_facts(conn, tenant_id, subject_id)
         health = assess(snapshot.facts, now=now)
-        if not snapshot.exists or _record(conn, tenant_id, subject_id, health, snapshot, now, emit):
+        if not snapshot.exists or _record(conn, tenant_id, subject_id, health, snapshot, now, tell):
             break
     return health, snapshot
 
 
-def evaluate(services: Services, run: Run, *, emit: Emit = log_event) -> Run | None:
+def evaluate(services: Services, run: Run, *, tell: Tell = log_change) -> Run | None:
     """The one stage of a health run. None when the run was lost to another worker."""
     if run.subject_id is None:
         raise ValueError(f"run {run.id} of kind {run.kind} has no subject")
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        health, _ = check_health(conn, run.tenant_id, run.subject_id, now=utcnow(), emit=emit)
+        health, _ = check_health(conn, run.tenant_id, run.subject_id, now=utcnow(), tell=tell)
         if not runs.complete(conn, run, result={"score": health.score, "state": health.state}):
             # What was checked holds whoever checked it, so it is committed all the same.
             return None
@@ -100,7 +111,7 @@ def sweep(services: Services) -> int:
 
 
 def _record(
-    conn: Connection, tenant_id: str, subject_id: str, health: Health, snapshot: Snapshot, now: datetime, emit: Emit
+    conn: Connection, tenant_id: str, subject_id: str, health: Health, snapshot: Snapshot, now: datetime, tell: Tell
 ) -> bool:
     """Write the state down if it is news, and tell of it if it changed. False when somebody else was faster."""
     seen = snapshot.health
@@ -121,25 +132,19 @@ def _record(
     ):
         return False
     if current != previous:
-        worse = _BADNESS[current] > _BADNESS[previous]
-        event = "subject.health_degraded" if worse else "subject.health_improved"
-        emit(conn, tenant_id, event, subject_id, _told(subject_id, previous, current, health, now))
+        change = HealthChange(
+            previous_state=previous,
+            current_state=current,
+            score=health.score,
+            factors=[msgspec.to_builtins(factor) for factor in health.factors[:FACTORS_TOLD]],
+            generated_at=now,
+        )
+        tell(conn, tenant_id, subject_id, change)
     return True
 
 
 def _same(seen: HealthState, score: int, alert_state: str, next_check_at: datetime | None) -> bool:
     return (seen.score, seen.alert_state, seen.next_check_at) == (score, alert_state, next_check_at)
-
-
-def _told(subject_id: str, previous: str, current: str, health: Health, now: datetime) -> dict[str, Any]:
-    return {
-        "subject_id": subject_id,
-        "previous_state": previous,
-        "current_state": current,
-        "score": health.score,
-        "factors": [msgspec.to_builtins(factor) for factor in health.factors[:FACTORS_TOLD]],
-        "generated_at": now.isoformat(),
-    }
 
 
 def _as_state(name: str) -> State:

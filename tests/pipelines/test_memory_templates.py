@@ -10,9 +10,9 @@ import pytest
 
 from config.errors import NotFound, ValidationFailed
 from config.settings import ConfigurationError
-from pipelines.memory_templates import apply_template, checked_values, load_templates, render
+from pipelines.memory_templates import apply_template, checked_values, render
 from pipelines.services import Services
-from pipelines.template_files import parse_template
+from pipelines.template_files import load_templates, parse_template
 
 BUNDLED = ["account-onboarding", "customer-support-handoff", "incident-summary", "project-decision", "user-preference"]
 

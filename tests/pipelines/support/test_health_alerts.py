@@ -12,7 +12,7 @@ import pytest
 from config.clock import utcnow
 from pipelines.services import Services
 from pipelines.support import health_alerts
-from pipelines.support.health_alerts import check_health
+from pipelines.support.health_alerts import HealthChange, check_health
 from pipelines.support.resolutions import record_resolution
 from storage import health_states, runs
 from storage.transactions import Connection, operator_transaction, tenant_transaction
@@ -25,22 +25,22 @@ DAY = timedelta(days=1)
 def story(services: Services) -> Story:
     """Events are rows of a table, so that one which is rolled back was never told."""
     with services.pool.connection() as conn:
-        conn.execute("create table told (event text, data text); grant all on told to statewave_app")
+        conn.execute("create table told (change text); grant all on told to statewave_app")
     return Story(services)
 
 
-def tell(conn: Connection, tenant_id: str, event: str, subject_id: str, data: dict[str, Any]) -> None:
-    conn.execute("insert into told values (%s, %s)", (event, f"{data['previous_state']} -> {data['current_state']}"))
+def tell(conn: Connection, tenant_id: str, subject_id: str, change: HealthChange) -> None:
+    conn.execute("insert into told values (%s)", (f"{change.previous_state} -> {change.current_state}",))
 
 
-def told(story: Story) -> list[tuple[str, str]]:
+def told(story: Story) -> list[str]:
     with story.services.pool.connection() as conn:
-        return conn.execute("select event, data from told").fetchall()
+        return [change for (change,) in conn.execute("select change from told")]
 
 
 def check(story: Story, **clock: Any) -> None:
     with tenant_transaction(story.services.pool, story.tenant_id) as conn:
-        check_health(conn, story.tenant_id, story.subject_id, now=clock.get("now", utcnow()), emit=tell)
+        check_health(conn, story.tenant_id, story.subject_id, now=clock.get("now", utcnow()), tell=tell)
 
 
 def goes_wrong(story: Story, issues: int = 3) -> None:
@@ -53,12 +53,12 @@ def test_worse_and_better_are_told_once_each(story: Story) -> None:
     goes_wrong(story)
     check(story)
     check(story)
-    assert told(story) == [("subject.health_degraded", "healthy -> watch")]
+    assert told(story) == ["healthy -> watch"]
     for number in range(3):
         story.ends(f"issue-{number}", "resolved")
     check(story)
     check(story)
-    assert told(story)[1:] == [("subject.health_improved", "watch -> healthy")]
+    assert told(story)[1:] == ["watch -> healthy"]
 
 
 def test_a_customer_who_was_always_well_is_not_news(story: Story) -> None:
@@ -87,7 +87,7 @@ def test_many_workers_at_once_tell_once(story: Story, looked_before: bool) -> No
 
     with ThreadPoolExecutor(6) as workers:
         list(workers.map(look, range(6)))
-    assert told(story) == [("subject.health_degraded", "healthy -> watch")]
+    assert told(story) == ["healthy -> watch"]
 
 
 def test_a_worker_that_saw_less_does_not_undo_what_a_faster_one_told(story: Story) -> None:
@@ -110,7 +110,7 @@ def test_a_worker_that_saw_less_does_not_undo_what_a_faster_one_told(story: Stor
         patch.setattr(health_states, "write", write_late)
         check(story)
     assert overtaken
-    assert told(story) == [("subject.health_degraded", "healthy -> watch")]
+    assert told(story) == ["healthy -> watch"]
 
 
 def test_an_event_is_committed_with_its_state_or_not_at_all(story: Story) -> None:
@@ -118,14 +118,14 @@ def test_an_event_is_committed_with_its_state_or_not_at_all(story: Story) -> Non
 
     def dies_before_the_commit() -> None:
         with tenant_transaction(story.services.pool, "acme") as conn:
-            check_health(conn, "acme", story.subject_id, now=utcnow(), emit=tell)
+            check_health(conn, "acme", story.subject_id, now=utcnow(), tell=tell)
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         dies_before_the_commit()
     assert told(story) == []
     check(story)
-    assert told(story) == [("subject.health_degraded", "healthy -> watch")]
+    assert told(story) == ["healthy -> watch"]
 
 
 def scheduled(story: Story) -> list[Any]:
@@ -157,7 +157,7 @@ def run_pending(story: Story) -> None:
             conn.execute("update runs set run_after = now() where id = %s", (id,))
             run = runs.claim(conn, id, stage=health_states.STAGE, lease=timedelta(seconds=30))
         assert run is not None
-        assert health_alerts.evaluate(story.services, run, emit=tell) is not None
+        assert health_alerts.evaluate(story.services, run, tell=tell) is not None
 
 
 def test_time_alone_is_noticed(story: Story) -> None:
@@ -173,7 +173,7 @@ def test_time_alone_is_noticed(story: Story) -> None:
         assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1, "due until it has been looked at"
     assert len(scheduled(story)) == 1
     check(story, now=a_week_later)
-    assert told(story) == [("subject.health_degraded", "healthy -> watch")]
+    assert told(story) == ["healthy -> watch"]
     with operator_transaction(story.services.pool) as conn:
         assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 0
 
@@ -181,7 +181,7 @@ def test_time_alone_is_noticed(story: Story) -> None:
 def test_a_run_does_its_check_and_is_done(story: Story) -> None:
     goes_wrong(story)
     run_pending(story)
-    assert told(story) == [("subject.health_degraded", "healthy -> watch")]
+    assert told(story) == ["healthy -> watch"]
     with operator_transaction(story.services.pool) as conn:
         assert conn.execute("select state, result->>'score' from runs where kind = 'health'").fetchall() == [
             ("completed", "55")
@@ -196,7 +196,7 @@ def test_a_lost_run_is_reported_as_lost(story: Story) -> None:
         run = runs.claim(conn, id, stage=None, lease=timedelta(seconds=-1))
         assert run is not None
         assert runs.claim(conn, id, stage=None, lease=timedelta(seconds=30)) is not None
-    assert health_alerts.evaluate(story.services, run, emit=tell) is None
+    assert health_alerts.evaluate(story.services, run, tell=tell) is None
 
 
 def test_a_check_never_leaves_a_state_of_an_erased_customer(story: Story) -> None:
