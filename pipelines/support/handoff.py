@@ -22,7 +22,7 @@ from pipelines.support.handoff_lines import Content
 from pipelines.support.health import Factor, Health
 from pipelines.support.health_alerts import check_health
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
-from pipelines.support.sla import service_levels
+from pipelines.support.sla import open_seconds, service_totals
 from pipelines.tokens import count_tokens
 from storage import memories as memory_rows
 from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
@@ -151,9 +151,15 @@ def _content(
         related=related,
         context=_context(others),
         health=health,
-        levels=service_levels(known, subject_id=subject_id, now=now),
+        totals=service_totals(known, subject_id=subject_id),
+        longest_open_seconds=max(_open_for(known, now), default=None),
         session=session,
     )
+
+
+def _open_for(known: SubjectFacts, now: datetime) -> list[float]:
+    ages = [open_seconds(session, now=now) for session in known.sessions if session.episodes]
+    return [age for age in ages if age is not None]
 
 
 def _customer_summary(subject_id: str, facts: list[Memory]) -> str:

@@ -12,7 +12,7 @@ from pipelines.support.brief import Line
 from pipelines.support.excerpts import excerpt
 from pipelines.support.facts import Session
 from pipelines.support.health import Health
-from pipelines.support.sla import FIRST_RESPONSE_MINUTES, RESOLUTION_HOURS, ServiceLevels
+from pipelines.support.sla import FIRST_RESPONSE_MINUTES, RESOLUTION_HOURS, ServiceTotals
 from storage.handoffs import QuotableEpisode
 from storage.rows import Memory
 
@@ -50,7 +50,8 @@ class Content:
     related: frozenset[str]
     context: Sequence[tuple[str, QuotableEpisode]]
     health: Health
-    levels: ServiceLevels
+    totals: ServiceTotals
+    longest_open_seconds: float | None
     session: Session | None
 
 
@@ -95,7 +96,7 @@ def _health(content: Content) -> Iterator[Line]:
 
 
 def _service_levels(content: Content) -> Iterator[Line]:
-    for text in (*_this_session(content), *_all_sessions(content.levels)):
+    for text in (*_this_session(content), *_all_sessions(content)):
         yield Line("## SLA Status", f"- {text}", _SLA, {"computed_from": "sla"})
 
 
@@ -113,16 +114,16 @@ def _this_session(content: Content) -> Iterator[str]:
         yield f"This session: {_span(RESOLUTION_HOURS - hours)} left of the {RESOLUTION_HOURS:.0f} h resolution target"
 
 
-def _all_sessions(levels: ServiceLevels) -> Iterator[str]:
-    if levels.first_response_breach_count:
-        yield f"First-response breaches: {levels.first_response_breach_count}"
-    if levels.resolution_breach_count:
-        yield f"Resolution breaches: {levels.resolution_breach_count}"
-    open_for = [level.open_duration_seconds for level in levels.sessions if level.open_duration_seconds is not None]
-    if open_for:
-        yield f"Longest open issue: {max(open_for) / 3600:.1f} hours"
-    if levels.avg_first_response_seconds is not None:
-        yield f"Average first response: {levels.avg_first_response_seconds / 60:.1f} minutes"
+def _all_sessions(content: Content) -> Iterator[str]:
+    totals = content.totals
+    if totals.first_response_breach_count:
+        yield f"First-response breaches: {totals.first_response_breach_count}"
+    if totals.resolution_breach_count:
+        yield f"Resolution breaches: {totals.resolution_breach_count}"
+    if content.longest_open_seconds is not None:
+        yield f"Longest open issue: {content.longest_open_seconds / 3600:.1f} hours"
+    if totals.avg_first_response_seconds is not None:
+        yield f"Average first response: {totals.avg_first_response_seconds / 60:.1f} minutes"
 
 
 def _issue(content: Content) -> Iterator[Line]:
