@@ -95,13 +95,13 @@ def _repeated_issues(view: _View) -> Factor | None:
     if not view.facts.repeats:
         return None
     repeat = view.facts.repeats[0]
-    detail = f"Open session {repeat.session_id} resembles the resolved session {repeat.earlier_session_id}"
+    detail = f"Open session [{repeat.session_id}] resembles resolved session [{repeat.earlier_session_id}]"
     return _factor("repeated_issues", -20, detail)
 
 
 def _escalations(view: _View) -> Factor | None:
     count = view.facts.escalations
-    detail = f"{_count(count, 'message')} of an emergency, outage or escalation"
+    detail = f"{_count(count, 'message')} about an emergency, outage or escalation"
     return _factor("escalations", -min(10 * count, 20), detail)
 
 
@@ -114,7 +114,7 @@ def _idle_open_issue(view: _View) -> Factor | None:
     if not idle:
         return None
     age, session_id = max(idle)
-    return _factor("idle_open_issue", -15, f"Session {session_id} is open and has been silent for {age.days} days")
+    return _factor("idle_open_issue", -15, f"Open session [{session_id}] has been silent for {age.days} days")
 
 
 def _recent_resolution(view: _View) -> Factor | None:
