@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from typing import Any
 
 import falcon
@@ -12,9 +11,20 @@ from api.middleware.access import Access
 from api.middleware.cors import Cors
 from api.middleware.requests import RequestIds
 from api.openapi import document
-from api.operations import Operation, Resource
+from api.operations import Operation
 from api.request import ApiRequest
-from api.resources import context, docs, episodes, memories, service, subjects
+from api.resources import (
+    admin_subjects,
+    context,
+    docs,
+    episodes,
+    memories,
+    memory_templates,
+    service,
+    subjects,
+    support,
+)
+from api.routes import routes
 from pipelines.services import Services
 
 #: Every operation of the API, in the order in which it is documented.
@@ -23,6 +33,9 @@ OPERATIONS: list[Operation] = [
     *memories.OPERATIONS,
     *context.OPERATIONS,
     *subjects.OPERATIONS,
+    *support.OPERATIONS,
+    *memory_templates.OPERATIONS,
+    *admin_subjects.OPERATIONS,
     *service.OPERATIONS,
 ]
 
@@ -41,12 +54,8 @@ def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
     app = falcon.App(request_type=ApiRequest, middleware=middleware)
     app.resp_options.xml_error_serialization = False
     errors.install(app)
-    by_path: dict[str, list[Operation]] = defaultdict(list)
-    for operation in OPERATIONS:
-        for path in (operation.path, *operation.aliases):
-            by_path[path].append(operation)
-    for path, operations in by_path.items():
-        app.add_route(path, Resource(operations, services))
+    for template, resource in routes(OPERATIONS, services):
+        app.add_route(template, resource)
     app.add_route(docs.DOCUMENT_PATH, docs.Document(document(OPERATIONS, settings)))
     for path in docs.PAGE_PATHS:
         app.add_route(path, docs.Page())

@@ -27,7 +27,8 @@ def install(app: falcon.App[ApiRequest, falcon.Response]) -> None:
     app.add_error_handler(falcon.HTTPError, _of_framework)
     # Pool timeouts, statement timeouts and deadlocks are operational errors too; a connection that broke between two
     # statements is an interface error.
-    app.add_error_handler((psycopg.OperationalError, psycopg.InterfaceError), _database_away)
+    app.add_error_handler(psycopg.OperationalError, _database_away)
+    app.add_error_handler(psycopg.InterfaceError, _database_away)
     app.add_error_handler(StatewaveError, _of_ours)
 
 

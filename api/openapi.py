@@ -54,7 +54,7 @@ def document(operations: Sequence[Operation], settings: Settings) -> dict[str, A
             "parameters": {"Tenant": _tenant_parameter(settings)},
             "headers": {
                 "RequestId": {
-                    "description": "Names the request in the server's log; the caller's own `X-Request-ID` if it sent one.",
+                    "description": "Names the request in the server's log: the caller's own `X-Request-ID`, if any.",
                     "schema": {"type": "string", "maxLength": 128},
                 },
                 "RetryAfter": {

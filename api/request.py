@@ -8,11 +8,13 @@ import falcon
 class RequestContext:
     """What the middleware finds out about a request before its operation runs."""
 
-    __slots__ = ("request_id", "started", "tenant_id")
+    __slots__ = ("request_id", "route", "started", "tenant_id")
 
     def __init__(self) -> None:
         self.request_id = ""
         self.tenant_id = ""
+        #: The template of the operation, where it is not that of the route.
+        self.route = ""
         #: `time.perf_counter()` when the request arrived.
         self.started = 0.0
 

@@ -12,6 +12,7 @@ import contextlib
 import types
 from collections.abc import Mapping
 from datetime import datetime
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import msgspec
@@ -72,7 +73,7 @@ class Collector:
             return None if read is None else read.translated()
         before = len(self.problems)
         arguments = {}
-        for field in msgspec.structs.fields(model):
+        for field in _fields(model):
             name = field.encode_name
             if name in value:
                 arguments[field.name] = self.read(value[name], field.type, (*location, name))
@@ -115,6 +116,10 @@ class Collector:
         if path and "[...]" not in path:
             message = f"{message} (at {path.rstrip('`')})"
         self.add(location, message, kind)
+
+
+#: Reading the annotations of a model takes longer than reading a value of it.
+_fields = cache(msgspec.structs.fields)
 
 
 def _without_none(expected: Any) -> tuple[Any, bool]:

@@ -23,12 +23,12 @@ import msgspec
 from bench.conversation import load_directory
 from bench.load_results import LoadReport, ScenarioResult, memory_of, render, summarise
 from bench.process_table import stack_processes
-from bench.scenarios import Scenario, Workload
+from bench.scenario import CONNECTIONS, Scenario
+from bench.scenarios import Workload
 from bench.stack import Stack, StackFailed, own_stack
 from bench.statements import StatementCounter
 from bench.wire import drive
 
-CONNECTIONS = 16
 #: A scenario ends after this time even when not all of its requests were sent.
 SECONDS_AT_MOST = 15.0
 #: Seeding may take longer than any scenario.
@@ -82,7 +82,7 @@ def _run(stack: Stack, scenario: Scenario) -> ScenarioResult:
     _answered(stack, scenario.seed)
     _answered(stack, scenario.warm_up)
     statements = StatementCounter(stack).per_request(scenario.probes)
-    measured = drive(stack.url, scenario.requests, connections=CONNECTIONS, seconds_at_most=SECONDS_AT_MOST)
+    measured = drive(stack.url, scenario.requests, connections=scenario.connections, seconds_at_most=SECONDS_AT_MOST)
     return summarise(scenario.name, measured, unit=scenario.unit, units=scenario.units, statements=statements)
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
 from urllib.parse import urlencode
@@ -17,6 +16,8 @@ import msgspec
 
 from bench.conversation import Conversation
 from bench.ingestion import SOURCE
+from bench.scenario import PROBES, Scenario
+from bench.support import support_scenarios
 from bench.wire import encode
 
 SEEDED_SUBJECTS = 50
@@ -24,27 +25,7 @@ EPISODES_PER_SUBJECT = 40
 BATCH = 100
 CONTEXT_TOKENS = 1000
 
-#: Requests of each kind that are spent on counting statements, outside the measurement.
-PROBES = 12
-
 Episode = dict[str, object]
-
-
-@dataclass(frozen=True, slots=True)
-class Scenario:
-    """One thing to measure.
-
-    `units` says how many of `unit` one request is worth (a batch is 100 episodes); `seed` are requests that must be
-    answered before the measurement, `warm_up` and `probes` are requests of the same kind outside of it.
-    """
-
-    name: str
-    requests: Sequence[bytes]
-    probes: Sequence[bytes]
-    warm_up: Sequence[bytes] = ()
-    seed: Sequence[bytes] = ()
-    unit: str = "requests"
-    units: int = 1
 
 
 class Workload:
@@ -74,6 +55,7 @@ class Workload:
             self._reads("search, semantic", partial(self.search, semantic=True), amount(4000)),
             self._reads("search, text", partial(self.search, semantic=False), amount(4000)),
             self._reads("timeline", self.timeline, amount(3000)),
+            *support_scenarios(self._texts(), host=self._host, amount=amount),
         ]
 
     def _ingest_single(self, amount: int) -> Scenario:
@@ -127,6 +109,9 @@ class Workload:
 
     def timeline(self) -> bytes:
         return self._get("/v1/timeline", {"subject_id": self._seeded()[0], "limit": 100})
+
+    def _texts(self) -> list[str]:
+        return [turn.text for told in self._conversations for session in told.sessions for turn in session.turns]
 
     def _seeded(self) -> tuple[str, int]:
         number = self._random.randrange(SEEDED_SUBJECTS)

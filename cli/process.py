@@ -52,6 +52,7 @@ def prepare(process: str, **overrides: object) -> Settings:
         if value is not None:
             os.environ[variable(name)] = str(value)
     settings = load_settings()
+    require_templates(settings)
     database_url = connected_database(settings)
     os.environ[variable("database_url")] = database_url
     os.environ[variable("redis_url")] = connected_redis(settings)
@@ -77,6 +78,18 @@ def use_one_thread_per_product() -> None:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     # Many request threads would otherwise each get an arena of their own from the C library.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+
+
+def require_templates(settings: Settings) -> None:
+    """Refuse to start with a memory template that cannot be used.
+
+    Raises:
+        ConfigurationError: naming each broken file with its line.
+    """
+    if settings.template_dir is not None:
+        from pipelines.template_files import load_templates
+
+        load_templates(settings.template_dir)
 
 
 def require_schema(database_url: str) -> None:

@@ -187,6 +187,9 @@ class Settings:
     default_max_context_tokens: int = _setting(
         4000, "Token budget of a context request that names none", integer(1, 128_000)
     )
+    template_dir: str | None = _setting(
+        None, "Folder of your own memory templates (YAML), beside the bundled ones", optional_text
+    )
     lease_seconds: float = _setting(
         30.0, "Time after which a run whose worker went silent is taken over", seconds(1, 3600)
     )

@@ -34,3 +34,6 @@ class RetryPolicy:
 
 #: About an hour of trying: long enough for a database failover, short enough to be noticed the same day.
 COMPILE = RetryPolicy(attempts=10, base_seconds=1.0, cap_seconds=600.0)
+
+#: A check that failed for an hour is made up for by the next change or sweep.
+HEALTH = RetryPolicy(attempts=8, base_seconds=1.0, cap_seconds=300.0)

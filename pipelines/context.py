@@ -6,8 +6,9 @@ Deterministic: the same rows, request and clock give the same bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -20,6 +21,8 @@ from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of
 from pipelines.services import Services
+from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
+from pipelines.session_signals import EarlierResolution
 from pipelines.speakers import ROLES, speaker_hash
 from pipelines.tokens import count_tokens
 from storage import episodes as episode_rows
@@ -32,6 +35,8 @@ from storage.transactions import Connection, tenant_transaction
 #: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
 CANDIDATES_PER_TOKEN = 0.25
 LEAST_CANDIDATES = 200
+
+_NONE: Mapping[UUID, Any] = MappingProxyType({})
 
 _ROLE_NAMES = {speaker_hash(role): role for role in ROLES.values()}
 
@@ -97,7 +102,6 @@ def assemble_context(
     """
     now = now or utcnow()
     header = context_text.task_header(request.task, request.max_tokens)
-    budget = request.max_tokens - count_tokens(header)
     with tenant_transaction(services.pool, tenant_id) as conn:
         found = find_passages(
             conn,
@@ -108,14 +112,30 @@ def assemble_context(
             now=now,
             denied=policy.denied(conn, tenant_id, request),
         )
-        if found is None or len(found.columns) == 0:
-            return _bundle(request, header, [], {}, {}, None)
+        if found is None:
+            return _bundle(request, header)
+        situation = read_situation(
+            conn, tenant_id, request.subject_id, found, task=request.task, session_id=request.session_id
+        )
+        earlier: list[EarlierResolution] = []
+        if situation is not None:
+            found = in_situation(found, situation)
+            header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
+        if len(found.columns) == 0:
+            return _bundle(request, header, earlier=earlier)
         if not found.is_related:
-            return _bundle(request, context_text.with_nothing_related(header, request.max_tokens), [], {}, {}, None)
-        selection = _select(found, request, budget, now)
+            return _bundle(request, context_text.with_nothing_related(header, request.max_tokens))
+        selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
-    delivered = _delivered(found, selection, memories, episodes, now)
-    return _bundle(request, header, delivered, memories, episodes, _explain(found, selection, request))
+    return _bundle(
+        request,
+        header,
+        delivered=_delivered(found, selection, memories, episodes, now),
+        memories=memories,
+        episodes=episodes,
+        earlier=earlier,
+        explain=_explain(found, situation, selection) if request.explain else None,
+    )
 
 
 def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:
@@ -182,10 +202,12 @@ def _cut(words: str, speaker: str, tokens: int) -> str:
 def _bundle(
     request: ContextRequest,
     header: str,
-    delivered: list[Delivered],
-    memories: dict[UUID, Memory],
-    episodes: dict[UUID, EpisodeWithBody],
-    explain: list[dict[str, Any]] | None,
+    *,
+    delivered: Sequence[Delivered] = (),
+    memories: Mapping[UUID, Memory] = _NONE,
+    episodes: Mapping[UUID, EpisodeWithBody] = _NONE,
+    earlier: Sequence[EarlierResolution] = (),
+    explain: list[dict[str, Any]] | None = None,
 ) -> ContextBundle:
     text, delivered = _within_budget(request, header, delivered)
     ids: dict[Kind, list[UUID]] = defaultdict(list)
@@ -204,6 +226,7 @@ def _bundle(
             "summary_ids": [str(id) for id in ids[Kind.EPISODE_SUMMARY]],
             "procedure_ids": [str(id) for id in ids[Kind.PROCEDURE]],
             "episode_ids": [str(id) for id in ids[Kind.TURN]],
+            **({"resolution_ids": [str(item.end.resolution_id) for item in earlier]} if earlier else {}),
         },
         assembled_context=text,
         token_estimate=count_tokens(text),
@@ -212,7 +235,9 @@ def _bundle(
     )
 
 
-def _within_budget(request: ContextRequest, header: str, delivered: list[Delivered]) -> tuple[str, list[Delivered]]:
+def _within_budget(
+    request: ContextRequest, header: str, delivered: Sequence[Delivered]
+) -> tuple[str, Sequence[Delivered]]:
     """The text, and what is in it. Packing adds up costs line by line; should headings that it could not foresee (a day
     that stands under two sessions) exceed the budget after all, the least useful item goes."""
     while True:
@@ -239,10 +264,8 @@ def _sessions(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
     return sorted(sessions, key=lambda session: (session["first_at"], session["session_id"]))
 
 
-def _explain(found: Found, selection: Selection, request: ContextRequest) -> list[dict[str, Any]] | None:
+def _explain(found: Found, situation: Situation | None, selection: Selection) -> list[dict[str, Any]]:
     """Every candidate that was looked at, best first: its signals, and why it was delivered or not."""
-    if not request.explain:
-        return None
     columns, scores = found.columns, found.scores
     rows = sorted({*selection.chosen, *selection.left_out}, key=lambda row: (-scores.total[row], row))
     chosen = set(selection.chosen)
@@ -253,7 +276,7 @@ def _explain(found: Found, selection: Selection, request: ContextRequest) -> lis
             "start": int(columns.start[row]),
             "stop": int(columns.stop[row]),
             "score": round(float(scores.total[row]), 4),
-            "signals": signals_of(scores, row),
+            "signals": signals_of(scores, row) | (situation.signals.of(row) if situation else {}),
             "tokens": int(columns.tokens[row]),
             "delivered": row in chosen,
             "left_out": selection.left_out.get(row),

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from config.clock import utcnow
 from config.ids import uuid7
-from pipelines.passages import episode_text
+from pipelines.episode_text import episode_text
 from pipelines.services import Services
+from pipelines.support.episode_signals import episode_signals
 from storage import episodes as episode_rows
-from storage import runs, subjects
+from storage import health_states, runs, subjects
 from storage.episodes import NewEpisodeRow
 from storage.rows import Episode
 from storage.transactions import Connection, tenant_transaction
@@ -54,9 +56,11 @@ def append_episodes(
         row for row in rows if row.idempotency_key is None or first_of_key[row.subject_id, row.idempotency_key] is row
     ]
     with tenant_transaction(services.pool, tenant_id) as conn:
-        inserted = _insert(conn, tenant_id, fresh, now)
+        inserted, tracked = _insert(conn, tenant_id, fresh, now)
         repeated = [row for row in fresh if row.id not in inserted]
         _schedule(services, conn, tenant_id, inserted.values(), now, request_id)
+        if tracked:
+            health_states.schedule(conn, tenant_id, sorted(tracked), run_after=now + health_states.QUIET)
         stored = _stored_under_same_key(conn, tenant_id, repeated)
     answers: dict[tuple[str, str], Episode] = dict(stored)
     result = []
@@ -72,6 +76,16 @@ def append_episodes(
 
 
 def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
+    body = episode_text(episode.payload)
+    occurred_at = episode.occurred_at or now
+    signals = episode_signals(
+        episode.payload,
+        body,
+        source=episode.source,
+        metadata=episode.metadata,
+        occurred_at=episode.occurred_at,
+        now=now,
+    )
     return NewEpisodeRow(
         id=uuid7(),
         subject_id=episode.subject_id,
@@ -81,17 +95,28 @@ def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
         payload=_json.encode(episode.payload),
         metadata=_json.encode(episode.metadata),
         provenance=_json.encode(episode.provenance),
-        body=episode_text(episode.payload),
+        body=body,
         idempotency_key=episode.idempotency_key,
-        occurred_at=episode.occurred_at or now,
+        occurred_at=occurred_at,
+        event_at=None if signals.event_at == occurred_at else signals.event_at,
+        user_at=signals.user_at,
+        agent_at=signals.agent_at,
+        escalates=signals.escalates,
     )
 
 
-def _insert(conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime) -> dict[Any, NewEpisodeRow]:
-    """Give every row its place in its subject and insert those that are new."""
+def _insert(
+    conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime
+) -> tuple[dict[UUID, NewEpisodeRow], set[str]]:
+    """Give every row its place in its subject and insert those that are new.
+
+    Returns:
+        The rows inserted by id, and those of their subjects whose health they may change: an unhealthy subject has at
+        least one resolution (docs/support.md), so bulk imports of others cause no work.
+    """
     counts = Counter(row.subject_id for row in rows)
-    last = subjects.reserve_sequences(conn, tenant_id, counts)
-    following = {subject: last[subject] - count for subject, count in counts.items()}
+    reserved = subjects.reserve_sequences(conn, tenant_id, counts)
+    following = {subject: reserved[subject].last_seq - count for subject, count in counts.items()}
     sequences = []
     for row in rows:
         following[row.subject_id] += 1
@@ -100,7 +125,8 @@ def _insert(conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now
     duplicates = Counter(row.subject_id for row in rows if row.id not in ids)
     if duplicates:
         subjects.release_episodes(conn, tenant_id, duplicates)
-    return {row.id: row for row in rows if row.id in ids}
+    inserted = {row.id: row for row in rows if row.id in ids}
+    return inserted, {row.subject_id for row in inserted.values() if reserved[row.subject_id].has_resolutions}
 
 
 def _schedule(

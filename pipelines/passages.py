@@ -102,7 +102,7 @@ def split_episode(
         text: `episode_text(payload)`; the offsets of the passages point into it.
         known_speakers: Names stored with the subject; they help to tell a speaker from a heading.
     """
-    session = _session_hash(session_id, episode_id, text, occurred_at)
+    session = _session_of(session_id, episode_id, text, occurred_at)
     title = term_list(_title(payload, text))
     turns = episode_turns(payload, text, source=source, metadata=metadata, known=known_speakers)
     passages: list[Passage] = []
@@ -252,15 +252,25 @@ def _title(payload: Mapping[str, Any], text: str) -> str:
     return " ".join(found)
 
 
-def _session_hash(session_id: str | None, episode_id: UUID, text: str, occurred_at: datetime) -> int:
-    """64 bits, never 0.
+def session_hash(session_id: str) -> int:
+    """The number under which a session's passages are stored: 64 bits, never 0."""
+    return _hash(f"session {session_id}")
 
-    An episode without a session is one of its own, unless it is so short that it can only be a line of a
-    conversation: those of one day stand together.
+
+def _session_of(session_id: str | None, episode_id: UUID, text: str, occurred_at: datetime) -> int:
+    """The session of an episode.
+
+    One without a session is one of its own, unless it is so short that it can only be a line of a conversation: those
+    of one day stand together.
     """
-    if session_id is None and (len(text) > WHOLE or "\n" in text.strip()):
+    if session_id is not None:
+        return session_hash(session_id)
+    if len(text) > WHOLE or "\n" in text.strip():
         return int.from_bytes(episode_id.bytes[8:], "big") or 1
-    key = f"session {session_id}" if session_id is not None else f"day {occurred_at.astimezone(UTC).date()}"
+    return _hash(f"day {occurred_at.astimezone(UTC).date()}")
+
+
+def _hash(key: str) -> int:
     return int.from_bytes(blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big") or 1
 
 

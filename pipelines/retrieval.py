@@ -51,6 +51,8 @@ class Found:
     scores: Scores
     #: False when nothing stored has to do with the task.
     is_related: bool
+    #: Whether it is recorded how any of the subject's sessions ended.
+    has_resolutions: bool
 
 
 def find_passages(
@@ -87,8 +89,10 @@ def find_passages(
     scores = score(columns, query, vector)
     if embedder is None:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
-        return Found(columns, speakers, query, scores, bool(len(query.terms) == 0 or scores.lexical.any()))
-    return Found(columns, speakers, query, scores, relatedness(columns, query, vector, scores).is_related)
+        is_related = bool(len(query.terms) == 0 or scores.lexical.any())
+    else:
+        is_related = relatedness(columns, query, vector, scores).is_related
+    return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions)
 
 
 def rank_memories(

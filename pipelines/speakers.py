@@ -29,6 +29,8 @@ _NAME_KEYS = (
 )
 _NESTED_NAME_KEYS = ("name", "display_name", "real_name", "full_name", "username", "login", "email", "id")
 _ROLE_KEYS = ("role", "role_type", "sender_type", "author_type", "direction")
+#: A message or payload without any of these says nothing about its author.
+AUTHOR_KEYS = frozenset((*_NAME_KEYS, *_ROLE_KEYS))
 
 #: Capitalised words that begin a line before a colon and are nobody's name.
 _NO_NAMES = frozenset(

@@ -16,17 +16,24 @@ _COLUMNS = "id, subject_id, session_id, source, type, payload, metadata, provena
 
 _INSERT = """
 insert into episodes (id, tenant_id, subject_id, seq, session_id, source, type, payload, metadata, provenance,
-                      body, idempotency_key, occurred_at, created_at)
+                      body, idempotency_key, occurred_at, created_at, event_at, user_at, agent_at, escalates)
 select e.id, %(tenant)s, e.subject_id, e.seq, e.session_id, e.source, e.type, e.payload, e.metadata, e.provenance,
-       e.body, e.idempotency_key, e.occurred_at, %(now)s
+       e.body, e.idempotency_key, e.occurred_at, %(now)s, e.event_at, e.user_at, e.agent_at::timestamptz[], e.escalates
   from unnest(%(id)s::uuid[], %(subject_id)s::text[], %(seq)s::bigint[], %(session_id)s::text[], %(source)s::text[],
               %(type)s::text[], %(payload)s::json[], %(metadata)s::json[], %(provenance)s::json[], %(body)s::text[],
-              %(idempotency_key)s::text[], %(occurred_at)s::timestamptz[])
+              %(idempotency_key)s::text[], %(occurred_at)s::timestamptz[], %(event_at)s::timestamptz[],
+              %(user_at)s::timestamptz[], %(agent_at)s::text[], %(escalates)s::boolean[])
        as e (id, subject_id, seq, session_id, source, type, payload, metadata, provenance, body, idempotency_key,
-             occurred_at)
+             occurred_at, event_at, user_at, agent_at, escalates)
 on conflict (tenant_id, subject_id, idempotency_key) where idempotency_key is not null do nothing
 returning id
 """
+
+#: Columns that are sent as one array each.
+_AS_THEY_ARE = (
+    *("id", "subject_id", "session_id", "source", "type", "body", "idempotency_key", "occurred_at"),
+    *("event_at", "user_at", "escalates"),
+)
 
 _BY_KEYS = f"""
 select idempotency_key, {_COLUMNS}
@@ -63,6 +70,10 @@ class NewEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     idempotency_key: str | None
     occurred_at: datetime
+    event_at: datetime | None = None
+    user_at: datetime | None = None
+    agent_at: Sequence[datetime] = ()
+    escalates: bool = False
 
 
 class KeyedEpisode(Episode, frozen=True, kw_only=True):
@@ -101,10 +112,9 @@ def insert_episodes(
         "payload": [row.payload.decode() for row in rows],
         "metadata": [row.metadata.decode() for row in rows],
         "provenance": [row.provenance.decode() for row in rows],
-        **{
-            name: [getattr(row, name) for row in rows]
-            for name in ("id", "subject_id", "session_id", "source", "type", "body", "idempotency_key", "occurred_at")
-        },
+        # An array of arrays of different lengths has no SQL form, so this one goes as text.
+        "agent_at": ["{" + ",".join(map(str, row.agent_at)) + "}" if row.agent_at else None for row in rows],
+        **{name: [getattr(row, name) for row in rows] for name in _AS_THEY_ARE},
     }
     return {row[0] for row in conn.execute(_INSERT, parameters)}
 

@@ -10,7 +10,7 @@ from storage.passages import decode_blocks
 from storage.transactions import Connection
 
 _CANDIDATES = """
-select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers,
+select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, s.resolution_version > 0,
        b.passages, b.terms, v.scales, v.vectors
   from subjects s
   left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
@@ -28,6 +28,7 @@ class Candidates:
     columns: PassageColumns
     speakers: list[str]
     waiting: list[UncompiledEpisode]
+    has_resolutions: bool
 
 
 def load_candidates(
@@ -41,10 +42,15 @@ def load_candidates(
         rows = cursor.execute(_CANDIDATES, {"tenant": tenant_id, "subject": subject_id, "model": model}).fetchall()
     if not rows:
         return None
-    uncompiled, compiled_seq, last_seq, speakers = rows[0][:4]
-    blocks = [row[4:] for row in rows if row[4] is not None]
+    uncompiled, compiled_seq, last_seq, speakers, has_resolutions = rows[0][:5]
+    blocks = [row[5:] for row in rows if row[5] is not None]
     waiting = []
     if uncompiled:
         after = max(compiled_seq, last_seq - waiting_limit)
         waiting = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit)
-    return Candidates(columns=decode_blocks(blocks, dimensions=dimensions), speakers=speakers, waiting=waiting)
+    return Candidates(
+        columns=decode_blocks(blocks, dimensions=dimensions),
+        speakers=speakers,
+        waiting=waiting,
+        has_resolutions=has_resolutions,
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import msgspec
 from psycopg.rows import class_row
@@ -23,6 +23,10 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
     "memories",
     "memory_versions",
     "episodes",
+    "resolutions",
+    "resolution_changes",
+    "support_facts",
+    "health_states",
 )
 
 _RESERVE = """
@@ -34,7 +38,7 @@ on conflict (tenant_id, subject_id) do update
    set episode_count = s.episode_count + excluded.episode_count,
        last_seq = s.last_seq + excluded.last_seq,
        last_episode_at = excluded.last_episode_at
-returning subject_id, last_seq
+returning subject_id, last_seq, resolution_version > 0
 """
 
 _LIST = """
@@ -77,18 +81,25 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
     speakers: list[str]
 
 
-def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> dict[str, int]:
+class Reservation(NamedTuple):
+    """The last sequence number reserved for a subject, and whether how its sessions ended is recorded."""
+
+    last_seq: int
+    has_resolutions: bool
+
+
+def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> dict[str, Reservation]:
     """Lock the subjects, creating those that are new, and reserve so many episode sequence numbers for each.
 
     The locks are taken in the order of the subject ids, so that batches which share subjects cannot deadlock.
 
     Returns:
-        The last number reserved for each subject.
+        What was reserved for each subject.
     """
     rows = conn.execute(
         _RESERVE, {"tenant": tenant_id, "subjects": list(counts), "counts": list(counts.values())}
     ).fetchall()
-    return dict(rows)
+    return {subject: Reservation(last, tracked) for subject, last, tracked in rows}
 
 
 def release_episodes(conn: Connection, tenant_id: str, duplicates: Mapping[str, int]) -> None:

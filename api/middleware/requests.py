@@ -45,7 +45,7 @@ class RequestIds:
         log.info(
             "request",
             method=request.method,
-            route=request.uri_template or "-",
+            route=context.route or request.uri_template or "-",
             status=int(response.status[:3]) if isinstance(response.status, str) else response.status,
             ms=round((time.perf_counter() - context.started) * 1000, 1),
             sql=statements_sent.get(),

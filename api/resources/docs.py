@@ -11,7 +11,6 @@ import falcon
 from api.operations import encode
 from api.request import ApiRequest
 
-
 DOCUMENT_PATH = "/openapi.json"
 
 #: The contract has two pages for two renderers of the document; here both are the one.

@@ -166,7 +166,8 @@ def test_a_name_that_no_subject_can_have_is_refused(doorstep: Client, path: str,
 
 def test_bytes_that_are_no_text_name_no_subject(doorstep: Client) -> None:
     # As a server hands on the path /v1/subjects/a%FFb; Falcon would take it for the subject "a\ufffdb".
-    answer = doorstep.simulate_delete("/v1/subjects/", extras={"PATH_INFO": "/v1/subjects/a\xffb"})
+    sent = {"PATH_INFO": "/v1/subjects/a\xffb", "RAW_URI": "/v1/subjects/a%FFb", "REQUEST_URI": "/v1/subjects/a%FFb"}
+    answer = doorstep.simulate_delete("/v1/subjects/", extras=sent)
     assert problems(answer) == {"path.subject_id": "invalid_utf8"}
 
 

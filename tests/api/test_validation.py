@@ -227,3 +227,14 @@ def test_no_body_is_too_strange_to_be_refused(doorstep: Client, body: bytes) -> 
 def test_no_query_is_too_strange_to_be_answered(doorstep: Client, value: bytes) -> None:
     query = "subject_id=" + "".join(f"%{byte:02x}" for byte in value)
     assert doorstep.simulate_get("/v1/timeline", query_string=query).status_code in (422, 503)
+
+
+@pytest.mark.parametrize(
+    "query", ["subject_id=a&limit=&since=&kinds=&newest_first=", "subject_id=b&subject_id=a&unknown=1"]
+)
+def test_an_empty_or_unknown_parameter_is_as_good_as_none_and_the_last_of_several_counts(
+    client: Client, query: str
+) -> None:
+    answer = client.simulate_get("/v1/timeline", query_string=query)
+    assert answer.status_code == 200
+    assert answer.json["subject_id"] == "a"

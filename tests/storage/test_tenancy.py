@@ -27,7 +27,7 @@ def store_one(pool: Pool, tenant_id: str) -> None:
     )
     with tenant_transaction(pool, tenant_id) as conn:
         last = subjects.reserve_sequences(conn, tenant_id, {"ada": 1})
-        episodes.insert_episodes(conn, tenant_id, [row], [last["ada"]], now=utcnow())
+        episodes.insert_episodes(conn, tenant_id, [row], [last["ada"].last_seq], now=utcnow())
 
 
 def tables(pool: Pool) -> list[str]:

@@ -1,0 +1,207 @@
+"""What operators see of subjects. A tenant is named by `tenant_id`, else by the tenant header, else it is found."""
+
+from __future__ import annotations
+
+import msgspec
+
+from api.operations import Call, Operation
+from api.schemas.admin_subjects import (
+    AdminServiceLevels,
+    EpisodePath,
+    EpisodeViews,
+    EpisodeViewsQuery,
+    MemoryPath,
+    MemoryViews,
+    MemoryViewsQuery,
+    PageQuery,
+    SessionPath,
+    SubjectViews,
+    SubjectViewsQuery,
+    TenantQuery,
+    TimelineLimitQuery,
+)
+from api.schemas.subjects import SubjectPath
+from pipelines import subject_views
+from pipelines.subject_views import MemoryEvolution, SubjectDetail
+from pipelines.support.figures import read_service_levels
+from pipelines.support.session_timeline import SessionTimeline, session_timeline
+
+
+def list_page(call: Call) -> SubjectViews:
+    query = call.query
+    page, total = subject_views.list_views(
+        call.services,
+        tenant_id=_named_tenant(call),
+        search=query.search,
+        health_state=query.health_state,
+        has_open_sessions=query.has_open_sessions,
+        sort_by=query.sort_by,
+        descending=query.sort_order == "desc",
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return SubjectViews(subjects=list(page), total=total, limit=query.limit, offset=query.offset)
+
+
+def detail(call: Call) -> SubjectDetail:
+    return subject_views.subject_detail(call.services, _tenant(call), call.path.subject_id)
+
+
+def sla(call: Call) -> AdminServiceLevels:
+    tenant_id = _tenant(call)
+    levels = read_service_levels(call.services, tenant_id, call.path.subject_id)
+    return AdminServiceLevels(tenant_id=tenant_id, **msgspec.structs.asdict(levels))
+
+
+def memories(call: Call) -> MemoryViews:
+    query = call.query
+    page, total = subject_views.list_memories(
+        call.services,
+        _tenant(call),
+        call.path.subject_id,
+        status=None if query.status == "all" else query.status,
+        kind=query.kind,
+        search=query.search,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
+
+
+def episodes(call: Call) -> EpisodeViews:
+    query = call.query
+    page, total = subject_views.list_episodes(
+        call.services,
+        _tenant(call),
+        call.path.subject_id,
+        session_id=query.session_id,
+        type=query.type,
+        search=query.search,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return EpisodeViews(episodes=page, total=total, limit=query.limit, offset=query.offset)
+
+
+def citing_memories(call: Call) -> MemoryViews:
+    query = call.query
+    page, total = subject_views.citing_memories(
+        call.services,
+        _tenant(call),
+        call.path.subject_id,
+        call.path.episode_id,
+        limit=query.limit,
+        offset=query.offset,
+    )
+    return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
+
+
+def related(call: Call) -> MemoryEvolution:
+    return subject_views.memory_evolution(call.services, _tenant(call), call.path.subject_id, call.path.memory_id)
+
+
+def timeline(call: Call) -> SessionTimeline:
+    return session_timeline(
+        call.services, _tenant(call), call.path.subject_id, call.path.session_id, limit=call.query.limit
+    )
+
+
+def _named_tenant(call: Call) -> str | None:
+    return call.query.tenant_id or call.tenant_id or None
+
+
+def _tenant(call: Call) -> str:
+    return subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+
+
+_SUBJECT = "/admin/subjects/{subject_id:path}"
+
+OPERATIONS = [
+    Operation(
+        "GET",
+        "/admin/subjects",
+        "List subjects with their health and sessions",
+        list_page,
+        {200: SubjectViews},
+        tag="Operators",
+        query=SubjectViewsQuery,
+        errors=(422, 503),
+    ),
+    Operation(
+        "GET",
+        _SUBJECT,
+        "One subject with its figures",
+        detail,
+        {200: SubjectDetail},
+        tag="Operators",
+        path_fields=SubjectPath,
+        query=TenantQuery,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        "GET",
+        f"{_SUBJECT}/sla",
+        "Service levels of a subject, session by session",
+        sla,
+        {200: AdminServiceLevels},
+        tag="Operators",
+        path_fields=SubjectPath,
+        query=TenantQuery,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        "GET",
+        f"{_SUBJECT}/memories",
+        "Memories of a subject, also those that were superseded",
+        memories,
+        {200: MemoryViews},
+        tag="Operators",
+        path_fields=SubjectPath,
+        query=MemoryViewsQuery,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        "GET",
+        f"{_SUBJECT}/episodes",
+        "Episodes of a subject",
+        episodes,
+        {200: EpisodeViews},
+        tag="Operators",
+        path_fields=SubjectPath,
+        query=EpisodeViewsQuery,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        "GET",
+        f"{_SUBJECT}/episodes/{{episode_id}}/citing-memories",
+        "Memories that were taken from an episode",
+        citing_memories,
+        {200: MemoryViews},
+        tag="Operators",
+        path_fields=EpisodePath,
+        query=PageQuery,
+        errors=(409, 422, 503),
+    ),
+    Operation(
+        "GET",
+        f"{_SUBJECT}/memories/{{memory_id}}/related",
+        "What a memory replaced, what replaced it, and what came from the same episodes",
+        related,
+        {200: MemoryEvolution},
+        tag="Operators",
+        path_fields=MemoryPath,
+        query=TenantQuery,
+        errors=(404, 409, 422, 503),
+    ),
+    Operation(
+        "GET",
+        f"{_SUBJECT}/sessions/{{session_id:path}}/timeline",
+        "A session in full: episodes, resolutions and service levels",
+        timeline,
+        {200: SessionTimeline},
+        tag="Operators",
+        path_fields=SessionPath,
+        query=TimelineLimitQuery,
+        errors=(409, 422, 503),
+    ),
+]

@@ -1,0 +1,1 @@
+"""Support intelligence: sessions and how they ended, health, service levels, alerts, handoffs."""

@@ -1,0 +1,227 @@
+"""Handing a session over (contract: core §7.3): what a colleague must know to go on at once.
+
+Everything in the brief is quoted or counted from what is stored; each line says from where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from config.clock import utcnow
+from pipelines.services import Services
+from pipelines.support import handoff_lines
+from pipelines.support.attempts import attempts, first_words
+from pipelines.support.brief import keep_within, render
+from pipelines.support.excerpts import excerpt, one_line
+from pipelines.support.facts import Session, SubjectFacts
+from pipelines.support.handoff_lines import Content
+from pipelines.support.health import Factor, Health
+from pipelines.support.health_alerts import check_health
+from pipelines.support.repeat_issues import SAME_ISSUE, keywords
+from pipelines.support.sla import open_seconds, service_totals
+from pipelines.tokens import count_tokens
+from storage import memories as memory_rows
+from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
+from storage.rows import Memory
+from storage.transactions import tenant_transaction
+
+#: Limits of the contract (core §7.3).
+FACTS_READ, FACTS_TOLD, FACTS_SUMMED_UP = 20, 8, 3
+RESOLUTIONS_TOLD = 20
+FACTORS_TOLD = 3
+ISSUE_CHARS, CONTEXT_CHARS = 200, 120
+MOST_CONTEXT = 5
+MOST_EPISODE_IDS = 10
+
+#: Lines of one other session in the recent context: one talkative session must not hide the others.
+CONTEXT_PER_SESSION = 2
+
+LIMITS = Limits(first=10, newest=40, others=50)
+
+
+class PriorResolution(msgspec.Struct, frozen=True, kw_only=True):
+    """How another session ended."""
+
+    session_id: str
+    status: str
+    summary: str | None
+    resolved_at: datetime | None
+
+
+class Handoff(msgspec.Struct, frozen=True, kw_only=True):
+    """The brief and its parts, with the field names of the wire."""
+
+    subject_id: str
+    session_id: str
+    reason: str
+    generated_at: datetime
+    customer_summary: str
+    active_issue: str
+    attempted_steps: list[str]
+    key_facts: list[str]
+    resolution_history: list[PriorResolution]
+    recent_context: list[str]
+    health_score: int
+    health_state: str
+    health_factors: list[Factor]
+    handoff_notes: str
+    token_estimate: int
+    provenance: dict[str, Any]
+    receipt_id: str | None = None
+    receipt_emitted: bool = False
+
+
+def hand_over(
+    services: Services,
+    tenant_id: str,
+    *,
+    subject_id: str,
+    session_id: str,
+    reason: str = "escalation",
+    max_tokens: int = 4000,
+    now: datetime | None = None,
+) -> Handoff:
+    """Write the brief of a session. Its notes never exceed `max_tokens`; an unknown subject gets a short one.
+
+    Args:
+        now: The clock that ages and deadlines count from.
+    """
+    now = now or utcnow()
+    with tenant_transaction(services.pool, tenant_id) as conn:
+        health, snapshot = check_health(conn, tenant_id, subject_id, now=now)
+        facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ)
+        episodes = quotable_episodes(conn, tenant_id, subject_id, session_id, limits=LIMITS)
+    content = _content(subject_id, session_id, reason, now, health, snapshot.facts, facts, episodes)
+    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=max_tokens))
+    return Handoff(
+        subject_id=subject_id,
+        session_id=session_id,
+        reason=reason,
+        generated_at=now,
+        customer_summary=content.customer_summary,
+        active_issue=content.issue,
+        attempted_steps=[step.text for step in content.steps],
+        key_facts=[fact.content for fact in content.facts],
+        resolution_history=[_prior(session) for session in content.history],
+        recent_context=[text for text, _ in content.context],
+        health_score=health.score,
+        health_state=health.state,
+        health_factors=health.factors[:FACTORS_TOLD],
+        handoff_notes=notes,
+        token_estimate=count_tokens(notes),
+        provenance=_provenance(content, origins),
+    )
+
+
+def _content(
+    subject_id: str,
+    session_id: str,
+    reason: str,
+    now: datetime,
+    health: Health,
+    known: SubjectFacts,
+    facts: list[Memory],
+    episodes: Sequence[QuotableEpisode],
+) -> Content:
+    own = [episode for episode in episodes if episode.session_id == session_id]
+    others = [episode for episode in episodes if episode.session_id != session_id]
+    session = next((s for s in known.sessions if s.session_id == session_id), None)
+    reported = min(
+        own, key=lambda episode: (episode.user_at is None, episode.user_at or episode.event_at), default=None
+    )
+    issue = _issue(reported, further=(session.episodes if session else len(own)) - 1) if reported else ""
+    _, recorded = known.windowed()
+    related = _related(own, recorded, known, session_id)
+    return Content(
+        subject_id=subject_id,
+        session_id=session_id,
+        reason=one_line(reason),
+        now=now,
+        customer_summary=_customer_summary(subject_id, facts),
+        issue=issue,
+        reported=reported,
+        steps=attempts(own),
+        facts=facts[:FACTS_TOLD],
+        history=sorted(recorded, key=lambda s: s.session_id not in related)[:RESOLUTIONS_TOLD],
+        unresolved=[s for s in recorded if s.status != "resolved"],
+        related=related,
+        context=_context(others),
+        health=health,
+        totals=service_totals(known, subject_id=subject_id),
+        longest_open_seconds=max(_open_for(known, now), default=None),
+        session=session,
+    )
+
+
+def _open_for(known: SubjectFacts, now: datetime) -> list[float]:
+    ages = [open_seconds(session, now=now) for session in known.sessions if session.episodes]
+    return [age for age in ages if age is not None]
+
+
+def _customer_summary(subject_id: str, facts: list[Memory]) -> str:
+    if not facts:
+        return f"Subject: {subject_id}"
+    return f"{subject_id} — {'; '.join(one_line(fact.content) for fact in facts[:FACTS_SUMMED_UP])}"
+
+
+def _issue(reported: QuotableEpisode, *, further: int) -> str:
+    more = f" (+{further} more message{'' if further == 1 else 's'})" if further > 0 else ""
+    return f"{_label(reported)} {excerpt(first_words(reported), ISSUE_CHARS)}{more}".strip()
+
+
+def _context(others: list[QuotableEpisode]) -> list[tuple[str, QuotableEpisode]]:
+    """The newest words of other sessions, newest first."""
+    told: list[tuple[str, QuotableEpisode]] = []
+    of_session: dict[str | None, int] = {}
+    for episode in reversed(others):
+        words = excerpt(first_words(episode), CONTEXT_CHARS)
+        if not words or of_session.get(episode.session_id, 0) >= CONTEXT_PER_SESSION:
+            continue
+        of_session[episode.session_id] = of_session.get(episode.session_id, 0) + 1
+        told.append((f"{_label(episode)} [{episode.session_id or 'no session'}] {words}", episode))
+        if len(told) == MOST_CONTEXT:
+            break
+    return told
+
+
+def _related(
+    own: list[QuotableEpisode], recorded: list[Session], known: SubjectFacts, session_id: str
+) -> frozenset[str]:
+    """Sessions that resolved what this one is about, by their words or by the summary of their resolution."""
+    by_words = {repeat.earlier_session_id for repeat in known.repeats if repeat.session_id == session_id}
+    asked = keywords("\n".join(episode.body for episode in own))
+    for session in recorded:
+        summary = keywords(session.summary or "") if session.status == "resolved" else frozenset()
+        if summary and asked and len(summary & asked) >= SAME_ISSUE * min(len(summary), len(asked)):
+            by_words.add(session.session_id)
+    return frozenset(by_words - {session_id})
+
+
+def _prior(session: Session) -> PriorResolution:
+    return PriorResolution(
+        session_id=session.session_id,
+        status=session.status or "unknown",
+        summary=session.summary,
+        resolved_at=session.resolved_at,
+    )
+
+
+def _provenance(content: Content, origins: list[dict[str, Any]]) -> dict[str, Any]:
+    quoted = [step.episode_id for step in content.steps]
+    if content.reported is not None:
+        quoted.insert(0, content.reported.id)
+    return {
+        "fact_ids": [str(fact.id) for fact in content.facts],
+        "episode_ids": [str(id) for id in dict.fromkeys(quoted)][:MOST_EPISODE_IDS],
+        "resolution_ids": [str(session.resolution_id) for session in content.history],
+        "context_episode_ids": [str(episode.id) for _, episode in content.context],
+        "lines": origins,
+    }
+
+
+def _label(episode: QuotableEpisode) -> str:
+    return f"[{episode.source}/{episode.type}]"

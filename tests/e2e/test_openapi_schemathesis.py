@@ -1,0 +1,78 @@
+"""Requests made up from the served OpenAPI document, valid and spoiled: no 5xx, and answers as it promises."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+from schemathesis.checks import (
+    content_type_conformance,
+    not_a_server_error,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from api.app import OPERATIONS
+from api.operations import Operation
+from tests.fixtures.stack import RunningStack
+
+#: Requests per operation, of each mode.
+EXAMPLES = 20
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+]
+
+
+def name(operation: Operation) -> str:
+    return f"{operation.method} {operation.path}"
+
+
+@pytest.fixture(scope="module")
+def document(running_stack: RunningStack) -> Any:
+    """The document as the running server serves it."""
+    return schemathesis.openapi.from_url(f"{running_stack.base_url}/openapi.json")
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=name)
+def test_valid_requests_are_answered_as_promised(document: Any, operation: Operation) -> None:
+    answered = send(document, operation, schemathesis.GenerationMode.POSITIVE)
+    # Otherwise the requests were not valid, and nothing was tested. Nobody guesses the id of a thing, though.
+    assert answered & {200, 201, 202} or re.search(r"\{(?!subject_id)\w+_id\}", operation.path)
+
+
+def takes_input(operation: Operation) -> bool:
+    return any((operation.body, operation.query, operation.path_fields, operation.headers))
+
+
+@pytest.mark.parametrize("operation", list(filter(takes_input, OPERATIONS)), ids=name)
+def test_spoiled_requests_are_answered_as_promised(document: Any, operation: Operation) -> None:
+    answered = send(document, operation, schemathesis.GenerationMode.NEGATIVE)
+    assert answered & {404, 405, 422}
+
+
+def send(document: Any, operation: Operation, mode: schemathesis.GenerationMode) -> set[int]:
+    """Send requests made up for the operation and check every answer.
+
+    Returns:
+        The statuses that were answered.
+    """
+    answered: set[int] = set()
+    described = document[operation.path.replace(":path}", "}")][operation.method]
+
+    @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(case=described.as_strategy(generation_mode=mode))
+    def holds(case: schemathesis.Case) -> None:
+        answer = case.call_and_validate(headers={"X-Tenant-ID": "schemathesis"}, checks=CHECKS)
+        answered.add(answer.status_code)
+
+    holds()
+    return answered

@@ -1,0 +1,216 @@
+"""A change of state is told once, whoever notices it, and time alone is noticed as well."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from config.clock import utcnow
+from pipelines.services import Services
+from pipelines.support import health_alerts
+from pipelines.support.health_alerts import HealthChange, check_health
+from pipelines.support.resolutions import record_resolution
+from storage import health_states, runs
+from storage.transactions import Connection, operator_transaction, tenant_transaction
+from tests.pipelines.support.story import Story
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture
+def story(services: Services) -> Story:
+    """Events are rows of a table, so that one which is rolled back was never told."""
+    with services.pool.connection() as conn:
+        conn.execute("create table told (change text); grant all on told to statewave_app")
+    return Story(services)
+
+
+def tell(conn: Connection, tenant_id: str, subject_id: str, change: HealthChange) -> None:
+    conn.execute("insert into told values (%s)", (f"{change.previous_state} -> {change.current_state}",))
+
+
+def told(story: Story) -> list[str]:
+    with story.services.pool.connection() as conn:
+        return [change for (change,) in conn.execute("select change from told")]
+
+
+def check(story: Story, **clock: Any) -> None:
+    with tenant_transaction(story.services.pool, story.tenant_id) as conn:
+        check_health(conn, story.tenant_id, story.subject_id, now=clock.get("now", utcnow()), tell=tell)
+
+
+def goes_wrong(story: Story, issues: int = 3) -> None:
+    for number in range(issues):
+        story.says(f"issue-{number}", "user", f"Topic number {number} does not work", ago=DAY)
+        story.ends(f"issue-{number}", "open")
+
+
+def test_worse_and_better_are_told_once_each(story: Story) -> None:
+    goes_wrong(story)
+    check(story)
+    check(story)
+    assert told(story) == ["healthy -> watch"]
+    for number in range(3):
+        story.ends(f"issue-{number}", "resolved")
+    check(story)
+    check(story)
+    assert told(story)[1:] == ["watch -> healthy"]
+
+
+def test_a_customer_who_was_always_well_is_not_news(story: Story) -> None:
+    story.says("hello", "user", "hello", ago=DAY)
+    check(story)
+    assert told(story) == []
+
+
+def test_an_unknown_customer_leaves_no_state(story: Story) -> None:
+    check(story)
+    with operator_transaction(story.services.pool) as conn:
+        assert conn.execute("select count(*) from health_states").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("looked_before", [False, True], ids=["first look", "later look"])
+def test_many_workers_at_once_tell_once(story: Story, looked_before: bool) -> None:
+    story.says("hello", "user", "hello", ago=DAY)
+    if looked_before:
+        check(story)
+    goes_wrong(story)
+    start = threading.Barrier(6)
+
+    def look(_: int) -> None:
+        start.wait()
+        check(story)
+
+    with ThreadPoolExecutor(6) as workers:
+        list(workers.map(look, range(6)))
+    assert told(story) == ["healthy -> watch"]
+
+
+def test_a_worker_that_saw_less_does_not_undo_what_a_faster_one_told(story: Story) -> None:
+    """The slower one read the facts before the last issue came in, and writes after the faster one."""
+    story.says("hello", "user", "hello", ago=DAY)
+    check(story)
+    goes_wrong(story, issues=1)
+    story.levels()  # The facts are kept now, so the slower one holds no lock that the faster one waits for.
+    write = health_states.write
+    overtaken: list[bool] = []
+
+    def write_late(*arguments: Any, **state: Any) -> bool:
+        if not overtaken:
+            overtaken.append(True)
+            goes_wrong(story, issues=4)
+            check(story)
+        return write(*arguments, **state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health_states, "write", write_late)
+        check(story)
+    assert overtaken
+    assert told(story) == ["healthy -> watch"]
+
+
+def test_an_event_is_committed_with_its_state_or_not_at_all(story: Story) -> None:
+    goes_wrong(story)
+
+    def dies_before_the_commit() -> None:
+        with tenant_transaction(story.services.pool, "acme") as conn:
+            check_health(conn, "acme", story.subject_id, now=utcnow(), tell=tell)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        dies_before_the_commit()
+    assert told(story) == []
+    check(story)
+    assert told(story) == ["healthy -> watch"]
+
+
+def scheduled(story: Story) -> list[Any]:
+    with operator_transaction(story.services.pool) as conn:
+        return conn.execute(
+            "select id from runs where kind = 'health' and state = 'pending' and subject_id = %s", (story.subject_id,)
+        ).fetchall()
+
+
+def test_changes_that_come_together_cost_one_check(story: Story) -> None:
+    story.says("a", "user", "nobody has recorded anything of this customer", ago=DAY)
+    assert scheduled(story) == []
+    goes_wrong(story)
+    story.says("a", "user", "and another word", ago=DAY)
+    assert len(scheduled(story)) == 1
+
+
+def test_an_episode_of_a_customer_with_resolutions_is_checked(story: Story) -> None:
+    story.ends("a", "open")
+    with operator_transaction(story.services.pool) as conn:
+        conn.execute("delete from runs")
+    story.says("a", "user", "it is urgent", ago=DAY)
+    assert len(scheduled(story)) == 1
+
+
+def run_pending(story: Story) -> None:
+    for (id,) in scheduled(story):
+        with operator_transaction(story.services.pool) as conn:
+            conn.execute("update runs set run_after = now() where id = %s", (id,))
+            run = runs.claim(conn, id, stage=health_states.STAGE, lease=timedelta(seconds=30))
+        assert run is not None
+        assert health_alerts.evaluate(story.services, run, tell=tell) is not None
+
+
+def test_time_alone_is_noticed(story: Story) -> None:
+    """Two open issues are healthy; that one of them has been silent for a week is not."""
+    goes_wrong(story, issues=2)
+    check(story)
+    assert told(story) == []
+    a_week_later = utcnow() + 6 * DAY + timedelta(minutes=1)
+    with operator_transaction(story.services.pool) as conn:
+        conn.execute("delete from runs")
+        assert health_states.schedule_due(conn, now=utcnow(), limit=10) == 0
+        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1
+        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1, "due until it has been looked at"
+    assert len(scheduled(story)) == 1
+    check(story, now=a_week_later)
+    assert told(story) == ["healthy -> watch"]
+    with operator_transaction(story.services.pool) as conn:
+        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 0
+
+
+def test_a_run_does_its_check_and_is_done(story: Story) -> None:
+    goes_wrong(story)
+    run_pending(story)
+    assert told(story) == ["healthy -> watch"]
+    with operator_transaction(story.services.pool) as conn:
+        assert conn.execute("select state, result->>'score' from runs where kind = 'health'").fetchall() == [
+            ("completed", "55")
+        ]
+
+
+def test_a_lost_run_is_reported_as_lost(story: Story) -> None:
+    goes_wrong(story)
+    ((id,),) = scheduled(story)
+    with operator_transaction(story.services.pool) as conn:
+        conn.execute("update runs set run_after = now()")
+        run = runs.claim(conn, id, stage=None, lease=timedelta(seconds=-1))
+        assert run is not None
+        assert runs.claim(conn, id, stage=None, lease=timedelta(seconds=30)) is not None
+    assert health_alerts.evaluate(story.services, run, tell=tell) is None
+
+
+def test_a_check_never_leaves_a_state_of_an_erased_customer(story: Story) -> None:
+    goes_wrong(story)
+    with tenant_transaction(story.services.pool, "acme") as conn:
+        conn.execute("delete from resolutions")
+        conn.execute("delete from subjects")
+        assert not health_states.write(
+            conn, "acme", story.subject_id, seen=None, score=50, alert_state="watch", next_check_at=None, now=utcnow()
+        )
+
+
+def test_tenants_with_the_same_customer_have_a_health_each(story: Story) -> None:
+    goes_wrong(story)
+    record_resolution(story.services, "globex", subject_id=story.subject_id, session_id="x", status="resolved")
+    other = Story(story.services, tenant_id="globex")
+    assert (story.health().score, other.health().score) == (55, 100)
