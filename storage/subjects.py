@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import msgspec
 from psycopg.rows import class_row
 
+from storage import webhook_deliveries
 from storage.rows import Subject
 from storage.transactions import Connection
 
@@ -17,6 +18,7 @@ HIDDEN_PREFIXES = ("_snapshot/", "_bootstrap_tmp/")
 #: Every table with rows of a subject besides `subjects` itself, in the order in which they are erased.
 #: tests/storage/test_erasure.py fails when a table with a subject_id column is missing here.
 TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
+    "webhook_subjects",
     "runs",
     "passage_vectors",
     "passage_blocks",
@@ -34,7 +36,8 @@ on conflict (tenant_id, subject_id) do update
    set episode_count = s.episode_count + excluded.episode_count,
        last_seq = s.last_seq + excluded.last_seq,
        last_episode_at = excluded.last_episode_at
-returning subject_id, last_seq
+returning subject_id, last_seq,
+          exists (select 1 from webhook_endpoints where tenant_id = %(tenant)s and enabled)
 """
 
 _LIST = """
@@ -77,18 +80,29 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
     speakers: list[str]
 
 
-def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> dict[str, int]:
+class Reservation(NamedTuple):
+    """Sequence numbers of episodes about to be appended.
+
+    `has_webhooks` says whether the tenant has webhook endpoints: told here, where it costs nothing, because appending
+    must not pay a statement to find out that nobody listens.
+    """
+
+    last: dict[str, int]
+    has_webhooks: bool
+
+
+def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> Reservation:
     """Lock the subjects, creating those that are new, and reserve so many episode sequence numbers for each.
 
     The locks are taken in the order of the subject ids, so that batches which share subjects cannot deadlock.
 
     Returns:
-        The last number reserved for each subject.
+        The last number reserved for each subject, and whether anybody is to be told.
     """
     rows = conn.execute(
         _RESERVE, {"tenant": tenant_id, "subjects": list(counts), "counts": list(counts.values())}
     ).fetchall()
-    return dict(rows)
+    return Reservation({subject_id: last for subject_id, last, _ in rows}, any(row[2] for row in rows))
 
 
 def release_episodes(conn: Connection, tenant_id: str, duplicates: Mapping[str, int]) -> None:
@@ -159,6 +173,7 @@ def erase(conn: Connection, tenant_id: str, subject_id: str) -> tuple[int, int]:
         The number of episodes and of memories that were deleted.
     """
     conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id))
+    webhook_deliveries.forget_subject(conn, tenant_id, subject_id)
     deleted = {}
     for table in TABLES_OF_A_SUBJECT:
         # The memory trigger keeps versions on update only, so their deletion can follow in any order.
