@@ -20,6 +20,6 @@ broker = build_broker(
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.
-from actors import compile, maintenance  # noqa: E402
+from actors import compile, maintenance, webhooks  # noqa: E402
 
-__all__ = ["broker", "compile", "maintenance"]
+__all__ = ["broker", "compile", "maintenance", "webhooks"]

@@ -14,7 +14,7 @@ from api.middleware.requests import RequestIds
 from api.openapi import document
 from api.operations import Operation, Resource
 from api.request import ApiRequest
-from api.resources import context, docs, episodes, memories, service, subjects
+from api.resources import context, docs, episodes, memories, service, subjects, webhook_endpoints, webhooks
 from pipelines.services import Services
 
 #: Every operation of the API, in the order in which it is documented.
@@ -24,6 +24,8 @@ OPERATIONS: list[Operation] = [
     *context.OPERATIONS,
     *subjects.OPERATIONS,
     *service.OPERATIONS,
+    *webhooks.OPERATIONS,
+    *webhook_endpoints.OPERATIONS,
 ]
 
 #: Paths that answer without a key and without a tenant (contract: core §2.2).

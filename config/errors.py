@@ -1,6 +1,7 @@
 """What can go wrong, as types. The API maps each to one status and the one error envelope.
 
 StatewaveError
+├── BadRequest            400  well formed, but not something that will be done
 ├── ValidationFailed      422  the input breaks a limit; `details` names every bad field
 ├── Unauthenticated       401
 ├── Forbidden             403
@@ -42,6 +43,13 @@ class StatewaveError(Exception):
         self.details = details
         self.retry_after = retry_after
         super().__init__(self.message)
+
+
+class BadRequest(StatewaveError):
+    """This will not be done the way it was asked for."""
+
+    status = 400
+    code = "bad_request"
 
 
 class ValidationFailed(StatewaveError):

@@ -218,8 +218,8 @@ class Settings:
     )
     webhook_secret: tuple[str, ...] = _setting(
         (),
-        "`whsec_...` secret that signs what is sent to `STATEWAVE_WEBHOOK_URL`; while you change it, the new and the old"
-        " one separated by a comma",
+        "`whsec_...` secret that signs what is sent to `STATEWAVE_WEBHOOK_URL`; while it is being changed, the new and"
+        " the old one separated by a comma",
         webhook_secrets,
     )
     webhook_timeout: float = _setting(
@@ -277,7 +277,11 @@ def _combination_problems(settings: Settings) -> list[str]:
             f"{variable('api_key')}: needed because {variable('host')}={settings.host} is reachable from other "
             f"machines; set a key, or {variable('allow_open_access')}=true to serve everyone"
         )
-    if settings.webhook_url and not settings.webhook_allow_private and webhooks.names_private_host(settings.webhook_url):
+    if (
+        settings.webhook_url
+        and not settings.webhook_allow_private
+        and webhooks.names_private_host(settings.webhook_url)
+    ):
         problems.append(
             f"{variable('webhook_url')}: is not on the public internet; set {variable('webhook_allow_private')}=true "
             "if it is meant to be reached"

@@ -85,9 +85,7 @@ def deliver(services: Services, run: Run) -> Run | None:
         alone, wait = _ask_breaker(services, delivery)
         if wait is not None:
             return _wait(services, run, delivery, wait * (1 + random.random()))
-        attempt = send(
-            services.settings, delivery, url, secrets, tenant_id=run.tenant_id, attempt=run.attempts
-        )
+        attempt = send(services.settings, delivery, url, secrets, tenant_id=run.tenant_id, attempt=run.attempts)
     return _record(services, run, delivery, attempt, alone=alone)
 
 

@@ -30,7 +30,13 @@ def episode_created(
 
 
 def batch_created(
-    conn: Connection, settings: Settings, tenant_id: str, subject_ids: Sequence[str], *, count: int, request_id: str | None
+    conn: Connection,
+    settings: Settings,
+    tenant_id: str,
+    subject_ids: Sequence[str],
+    *,
+    count: int,
+    request_id: str | None,
 ) -> None:
     """So many episodes of a batch were stored that were not there before."""
     distinct = list(dict.fromkeys(subject_ids))
@@ -39,7 +45,13 @@ def batch_created(
 
 
 def memories_compiled(
-    conn: Connection, settings: Settings, tenant_id: str, subject_id: str, *, memories_created: int, request_id: str | None
+    conn: Connection,
+    settings: Settings,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    memories_created: int,
+    request_id: str | None,
 ) -> None:
     """A batch of a subject's episodes was compiled and published."""
     data = {"subject_id": subject_id, "memories_created": memories_created}

@@ -80,7 +80,8 @@ update runs
 """
 
 _POSTPONE_HELD = f"""
-update runs set state = 'pending', lease_until = null, attempts = attempts - 1, run_after = now() + %(delay)s where {_HOLDS}
+update runs set state = 'pending', lease_until = null, attempts = attempts - 1, run_after = now() + %(delay)s
+ where {_HOLDS}
 """
 
 _FAIL = f"""

@@ -61,7 +61,8 @@ update webhook_deliveries
 
 _LOAD = """
 select d.event_id, d.endpoint_id, d.event, d.data, d.created_at, now() - r.started_at as trying_for,
-       e.url, e.enabled, e.disabled_reason, b.endpoint_id is not null as in_trouble, b.open_until is not null as breaker_open,
+       e.url, e.enabled, e.disabled_reason, b.endpoint_id is not null as in_trouble,
+       b.open_until is not null as breaker_open,
        case when e.former_secret_until > now() then array[e.secret, e.former_secret]
             when e.secret is not null then array[e.secret] else '{}' end as secrets
   from webhook_deliveries d
@@ -146,9 +147,7 @@ def record(
 
 def name_subjects(conn: Connection, tenant_id: str, deliveries: Sequence[UUID], subjects: Sequence[str]) -> None:
     """Note which subjects an event about several names."""
-    conn.execute(
-        _NAME_SUBJECTS, {"tenant": tenant_id, "deliveries": list(deliveries), "subjects": list(subjects)}
-    )
+    conn.execute(_NAME_SUBJECTS, {"tenant": tenant_id, "deliveries": list(deliveries), "subjects": list(subjects)})
 
 
 def forget_subject(conn: Connection, tenant_id: str, subject_id: str) -> None:

@@ -1,4 +1,4 @@
-"""SQL of `webhook_endpoints` and `webhook_breakers`: where tenants want their events sent, and which places are in trouble."""
+"""SQL of `webhook_endpoints` and `webhook_breakers`: where events are to be sent, and which places are in trouble."""
 
 from __future__ import annotations
 
@@ -151,9 +151,7 @@ def update(
     return _one(conn, _UPDATE, parameters)
 
 
-def rotate(
-    conn: Connection, tenant_id: str, endpoint_id: UUID, *, secret: str, overlap: timedelta
-) -> Endpoint | None:
+def rotate(conn: Connection, tenant_id: str, endpoint_id: UUID, *, secret: str, overlap: timedelta) -> Endpoint | None:
     """Sign with a new secret, and with the former one as well for a while; None when there is no such endpoint."""
     parameters = {"tenant": tenant_id, "id": endpoint_id, "secret": secret, "overlap": overlap}
     return _one(conn, _ROTATE, parameters)

@@ -76,7 +76,9 @@ update runs
        finished_at = null, result = null
 """
 
-_REPLAY_ONE = f"{_AGAIN} where id = %s and kind = 'webhook' and state in ('completed', 'failed', 'cancelled') returning id"
+_REPLAY_ONE = (
+    f"{_AGAIN} where id = %s and kind = 'webhook' and state in ('completed', 'failed', 'cancelled')"
+)
 
 _REPLAY_MANY = f"""
 with chosen as (select d.id {_MATCHING} order by d.id limit %(limit)s for update of r skip locked)
@@ -132,9 +134,7 @@ class DeliveryHistory(LoggedDelivery, frozen=True, kw_only=True):
     siblings: list[UUID]
 
 
-def list_deliveries(
-    conn: Connection, wanted: Filter, *, limit: int, offset: int
-) -> tuple[list[LoggedDelivery], int]:
+def list_deliveries(conn: Connection, wanted: Filter, *, limit: int, offset: int) -> tuple[list[LoggedDelivery], int]:
     """One page, newest first, and the number of all that match. Index: runs_webhooks or the primary key."""
     parameters = wanted.parameters() | {"limit": limit, "offset": offset}
     with conn.cursor(row_factory=class_row(LoggedDelivery)) as cursor:
@@ -153,7 +153,7 @@ def find(conn: Connection, delivery_id: UUID) -> DeliveryHistory | None:
 
 def statistics(conn: Connection, tenant_id: str | None) -> dict[str, int]:
     """Deliveries by status, of one tenant or of all; zeros included. Index: runs_webhooks."""
-    counts = dict(conn.execute(_STATISTICS, {"tenant": tenant_id}).fetchall())
+    counts: dict[str, int] = dict(conn.execute(_STATISTICS, {"tenant": tenant_id}).fetchall())
     return {status: counts.get(status, 0) for status in STATES}
 
 
