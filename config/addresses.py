@@ -10,8 +10,9 @@ Address = IPv4Address | IPv6Address
 _NAT64 = IPv6Network("64:ff9b::/96")
 
 #: Never public, whatever the version of Python at hand says: local NAT64 (RFC 8215), IPv4-compatible addresses
-#: (RFC 4291, deprecated), the former site-local range (RFC 3879) and the dummy prefix for discarding (RFC 6666).
-_NEVER_PUBLIC = tuple(map(IPv6Network, ("64:ff9b:1::/48", "::/96", "fec0::/10", "100::/64")))
+#: (RFC 4291, deprecated), the former site-local range (RFC 3879), the dummy prefix for discarding (RFC 6666) and
+#: documentation (RFC 9637).
+_NEVER_PUBLIC = tuple(map(IPv6Network, ("64:ff9b:1::/48", "::/96", "fec0::/10", "100::/64", "3fff::/20")))
 
 
 def parse_address(text: str) -> Address:

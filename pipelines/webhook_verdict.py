@@ -51,7 +51,7 @@ def retry_after(value: str | None, now: datetime) -> timedelta:
     else:
         try:
             moment = parsedate_to_datetime(value)
-        except ValueError:
+        except (ValueError, OverflowError):
             return timedelta(0)
         asked = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now
     return min(max(asked, timedelta(0)), MOST_RETRY_AFTER)
