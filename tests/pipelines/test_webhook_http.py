@@ -36,7 +36,7 @@ def info(*addresses: str, port: int = 80) -> Addresses:
 
 @pytest.fixture
 def names(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """`names(first, second)`: look-ups answer so one after the other, the last for ever. Returns the names looked up."""
+    """`names(first, second)`: answers of look-ups in turn, the last for ever. Returns the names looked up."""
 
     def install(*answers: Addresses) -> list[str]:
         asked: list[str] = []
