@@ -35,6 +35,6 @@ class RetryPolicy:
 #: About an hour of trying: long enough for a database failover, short enough to be noticed the same day.
 COMPILE = RetryPolicy(attempts=10, base_seconds=1.0, cap_seconds=600.0)
 
-#: Fourteen hours of trying at most, seven on average: a receiver that is down overnight misses nothing. While its
+#: Fifteen hours of trying at most, seven on average: a receiver that is down overnight misses nothing. While its
 #: breaker is open no attempt is used up, so a delivery may wait longer (`pipelines.webhook_delivery.MOST_TRYING`).
 WEBHOOK = RetryPolicy(attempts=12, base_seconds=30.0, cap_seconds=21_600.0)

@@ -34,7 +34,7 @@ def list_deliveries(services: Services, wanted: Filter, *, limit: int, offset: i
 
 
 def find_delivery(services: Services, delivery_id: UUID) -> DeliveryHistory:
-    """One delivery with its failed attempts. The id of an event finds the first of its deliveries.
+    """One delivery with its failed attempts. The id of an event finds one of its deliveries.
 
     Raises:
         NotFound: when there is none, or it is past its retention.

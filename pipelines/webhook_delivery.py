@@ -157,20 +157,13 @@ def _give_up(services: Services, run: Run, reason: str) -> Run | None:
 def _record(services: Services, run: Run, delivery: Delivery, attempt: Attempt, *, alone: bool) -> Run | None:
     """Commit what an attempt led to, together with what it says about the endpoint."""
     with operator_transaction(services.pool) as conn:
-        if not runs.hold(conn, run):
-            # The breaker learns from every answer; only the delivery is somebody else's now.
-            _note_health(conn, run, delivery, attempt, alone=alone)
+        # The run before the breaker, as everywhere. The breaker learns from every answer, also when the delivery
+        # is somebody else's by now.
+        state = _settle(conn, run, delivery, attempt)
+        closed_for = _note_health(conn, run, delivery, attempt, alone=alone)
+        if state is None:
             return None
         webhook_deliveries.record_attempt(conn, run, http_status=attempt.status)
-        if attempt.verdict is Verdict.DELIVERED:
-            runs.complete(conn, run, result={"http_status": attempt.status, "milliseconds": attempt.milliseconds})
-            state = "completed"
-        elif attempt.verdict is not Verdict.RETRY or _is_spent(run, delivery):
-            runs.fail(conn, run, error=attempt.error)
-            state = "failed"
-        else:
-            state = "pending"
-        closed_for = _note_health(conn, run, delivery, attempt, alone=alone)
         if state == "pending":
             delay = max(WEBHOOK.delay(run.attempts), attempt.pause, closed_for)
             runs.retry_later(conn, run, delay=delay, error=attempt.error)
@@ -185,6 +178,16 @@ def _record(services: Services, run: Run, delivery: Delivery, attempt: Attempt, 
             dead_letter=state == "failed",
         )
     return msgspec.structs.replace(run, state=state)
+
+
+def _settle(conn: Connection, run: Run, delivery: Delivery, attempt: Attempt) -> str | None:
+    """Finish the run if the attempt settles it; the state it is to have, None when it was lost."""
+    if attempt.verdict is Verdict.DELIVERED:
+        result = {"http_status": attempt.status, "milliseconds": attempt.milliseconds}
+        return "completed" if runs.complete(conn, run, result=result) else None
+    if attempt.verdict is not Verdict.RETRY or _is_spent(run, delivery):
+        return "failed" if runs.fail(conn, run, error=attempt.error) else None
+    return "pending" if runs.hold(conn, run) else None
 
 
 def _is_spent(run: Run, delivery: Delivery) -> bool:

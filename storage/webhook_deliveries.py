@@ -18,7 +18,6 @@ from psycopg.types.json import Json
 from config.ids import uuid7
 from storage.rows import Run
 from storage.transactions import Connection
-from storage.webhook_endpoints import MOST_PER_TENANT
 
 KIND = "webhook"
 QUEUE = "webhooks"
@@ -34,13 +33,19 @@ with listening as (
     select id from webhook_endpoints
      where tenant_id = %(tenant)s and enabled and (events = '{}' or %(event)s = any(events))
 ), numbered as (
-    select endpoint_id, (%(ids)s::uuid[])[row_number() over (order by endpoint_id)] as id from listening
+    select endpoint_id, row_number() over (order by endpoint_id) as number from listening
+), identified as (
+    -- Further ids share time and counter of the first and differ in what is random: made here, because only here
+    -- it is known how many are needed.
+    select endpoint_id, case number when 1 then %(id)s::uuid
+           else overlay(%(id)s::text placing left(encode(sha256((%(id)s::text || number)::bytea), 'hex'), 12) from 25)::uuid end as id
+      from numbered
 ), queued as (
     insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, run_after, request_id)
-    select id, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, 'pending', now(), %(request_id)s from numbered
+    select id, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, 'pending', now(), %(request_id)s from identified
 )
 insert into webhook_deliveries (id, tenant_id, event_id, endpoint_id, event, data)
-select id, %(tenant)s, (%(ids)s::uuid[])[1], endpoint_id, %(event)s, %(data)s from numbered
+select id, %(tenant)s, %(id)s, endpoint_id, %(event)s, %(data)s from identified
 returning id
 """
 
@@ -135,7 +140,7 @@ def record(
             "subject": subject_id,
             "global": GLOBAL_ENDPOINT,
             "global_listens": global_listens,
-            "ids": [uuid7() for _ in range(MOST_PER_TENANT + 1)],
+            "id": uuid7(),
             "kind": KIND,
             "queue": QUEUE,
             "stage": STAGE,

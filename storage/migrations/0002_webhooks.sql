@@ -32,7 +32,7 @@ create table webhook_deliveries (
     last_attempt_at timestamptz
 ) with (fillfactor = 85);
 comment on table webhook_deliveries is 'One event for one endpoint, written by the transaction that caused it. The run of the same id says how it goes.';
-comment on column webhook_deliveries.event_id is 'The same for all endpoints that hear of the event: the id of the first of these deliveries.';
+comment on column webhook_deliveries.event_id is 'The same for all endpoints that hear of the event: the id of one of these deliveries.';
 comment on column webhook_deliveries.http_status is 'What the receiver last answered; null when it did not.';
 create index webhook_deliveries_tenant on webhook_deliveries (tenant_id, id);
 create index webhook_deliveries_event on webhook_deliveries (event_id) where event_id <> id;

@@ -5,16 +5,20 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config.webhooks import new_secret
-from pipelines import webhook_message
+from config.webhooks import EVENTS, new_secret
+from pipelines import webhook_delivery, webhook_message
+from pipelines.backoff import WEBHOOK
 from pipelines.webhook_message import encode_body, sign
 
 ID = UUID("0198c0de-0000-7000-8000-000000000001")
@@ -86,3 +90,33 @@ def test_the_default_tenant_has_no_header() -> None:
 def test_no_tenant_can_end_its_header(tenant_id: str) -> None:
     value = headers(tenant_id=tenant_id)["X-Statewave-Tenant"]
     assert value.isascii() and value.isprintable() and " " not in value
+
+
+def test_the_documented_way_to_verify_works() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(snippet, names)
+    verify, secret, body = names["verify"], new_secret(), b'{"event":"subject.deleted"}'
+    sent = headers(body, secrets=[secret, new_secret()], now=datetime.now(UTC))
+    verify(secret, sent, body)
+    for bad_secret, bad_headers, bad_body in (
+        (new_secret(), sent, body),
+        (secret, sent, body + b" "),
+        (secret, headers(body, secrets=[secret]), body),
+    ):
+        with pytest.raises(ValueError):
+            verify(bad_secret, bad_headers, bad_body)
+
+
+def test_the_documented_numbers_are_the_ones_in_force() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "webhooks.md").read_text()
+    assert f"| Attempts | {WEBHOOK.attempts} |" in page
+    assert f"{WEBHOOK.base_seconds:.0f} s × 2ⁿ⁻¹, at most {WEBHOOK.cap_seconds / 3600:.0f} h" in page
+    longest = sum(WEBHOOK.ceiling(attempt) for attempt in range(1, WEBHOOK.attempts)) / 3600
+    assert f"{longest / 2:.0f} hours on average, {longest:.0f} at most" in page
+    assert f"up to {webhook_delivery.MOST_TRYING.days} days" in page
+    first, most = webhook_delivery.FIRST_BREAK, webhook_delivery.LONGEST_BREAK
+    assert f"After {webhook_delivery.FAILURES} failures in a row an endpoint gets a rest: {first.seconds} s" in page
+    assert f"up to {most.seconds // 60} min" in page
+    assert all(f"`{event}`" in page for event in EVENTS)
