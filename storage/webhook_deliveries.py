@@ -37,8 +37,9 @@ with listening as (
 ), identified as (
     -- Further ids share time and counter of the first and differ in what is random: made here, because only here
     -- it is known how many are needed.
-    select endpoint_id, case number when 1 then %(id)s::uuid
-           else overlay(%(id)s::text placing left(encode(sha256((%(id)s::text || number)::bytea), 'hex'), 12) from 25)::uuid end as id
+    select endpoint_id, case number when 1 then %(id)s::uuid else overlay(
+               %(id)s::text placing left(encode(sha256((%(id)s::text || number)::bytea), 'hex'), 12) from 25)::uuid
+           end as id
       from numbered
 ), queued as (
     insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, run_after, request_id)

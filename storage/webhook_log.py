@@ -76,9 +76,7 @@ update runs
        finished_at = null, result = null
 """
 
-_REPLAY_ONE = (
-    f"{_AGAIN} where id = %s and kind = 'webhook' and state in ('completed', 'failed', 'cancelled')"
-)
+_REPLAY_ONE = f"{_AGAIN} where id = %s and kind = 'webhook' and state in ('completed', 'failed', 'cancelled')"
 
 _REPLAY_MANY = f"""
 with chosen as (select d.id {_MATCHING} order by d.id limit %(limit)s for update of r skip locked)
