@@ -9,7 +9,7 @@ from periodiq import cron
 from actors.broker import QUEUES
 from actors.process import services
 from actors.relay import relay_once
-from pipelines import retention
+from pipelines import retention, webhook_admin
 
 log = structlog.get_logger()
 
@@ -33,3 +33,9 @@ def purge_finished_runs() -> None:
 def tombstone_expired_memories() -> None:
     """Mark memories whose time is over; readers have not seen them since that time."""
     log.info("expired memories tombstoned", count=retention.tombstone_expired(services()))
+
+
+@dramatiq.actor(queue_name="maintenance", periodic=cron("17 * * * *"))  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+def purge_delivered_webhooks() -> None:
+    """Delete delivered webhooks that are older than their retention."""
+    log.info("delivered webhooks purged", count=webhook_admin.purge_delivered(services()))

@@ -23,6 +23,8 @@ from api.resources import (
     service,
     subjects,
     support,
+    webhook_endpoints,
+    webhooks,
 )
 from api.routes import routes
 from pipelines.services import Services
@@ -37,6 +39,8 @@ OPERATIONS: list[Operation] = [
     *memory_templates.OPERATIONS,
     *admin_subjects.OPERATIONS,
     *service.OPERATIONS,
+    *webhooks.OPERATIONS,
+    *webhook_endpoints.OPERATIONS,
 ]
 
 #: Paths that answer without a key and without a tenant (contract: core §2.2).

@@ -1,7 +1,7 @@
 """What can go wrong, as types. The API maps each to one status and the one error envelope.
 
 StatewaveError
-├── BadRequest            400  an id that cannot be one
+├── BadRequest            400  well formed, but not something that will be done
 ├── ValidationFailed      422  the input breaks a limit; `details` names every bad field
 ├── Unauthenticated       401
 ├── Forbidden             403
@@ -46,7 +46,7 @@ class StatewaveError(Exception):
 
 
 class BadRequest(StatewaveError):
-    """The request cannot be understood."""
+    """This will not be done the way it was asked for."""
 
     status = 400
     code = "bad_request"

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from config import webhooks
+
 PREFIX = "STATEWAVE_"
 
 
@@ -139,6 +141,24 @@ def redis_url(value: str) -> str | None:
     return value
 
 
+def webhook_url(value: str) -> str | None:
+    if value:
+        webhooks.split_url(value)
+    return value or None
+
+
+def webhook_events(value: str) -> tuple[str, ...]:
+    return webhooks.check_events(text_list(value))
+
+
+def webhook_secrets(value: str) -> tuple[str, ...]:
+    """One secret, or several while they are being changed."""
+    secrets = text_list(value)
+    for secret in secrets:
+        webhooks.secret_key(secret)
+    return secrets
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The process's configuration. Fields carry the name of their variable without the prefix, in lower case."""
@@ -193,6 +213,27 @@ class Settings:
     lease_seconds: float = _setting(
         30.0, "Time after which a run whose worker went silent is taken over", seconds(1, 3600)
     )
+    webhook_url: str | None = _setting(
+        None, "Address that the events of all tenants are sent to; tenants may have addresses of their own", webhook_url
+    )
+    webhook_events: tuple[str, ...] = _setting(
+        (), "Events that `STATEWAVE_WEBHOOK_URL` receives, separated by commas; empty means all", webhook_events
+    )
+    webhook_secret: tuple[str, ...] = _setting(
+        (),
+        "`whsec_...` secret that signs what is sent to `STATEWAVE_WEBHOOK_URL`; while it is being changed, the new and"
+        " the old one separated by a comma",
+        webhook_secrets,
+    )
+    webhook_timeout: float = _setting(
+        5.0, "Time a webhook receiver has to answer, from looking up its name to its status", seconds(0.5, 120)
+    )
+    webhook_allow_private: bool = _setting(
+        False, "Deliver webhooks to private, loopback and link-local addresses as well", boolean
+    )
+    webhook_retention_hours: int = _setting(
+        168, "Hours that delivered webhooks are kept; 0 keeps them for ever, as dead letters are", integer(0, 24 * 3650)
+    )
     log_format: str = _setting("text", "`text` for a terminal, `json` for a log collector", choice("text", "json"))
     log_level: str = _setting("INFO", "Lowest level that is logged", choice("DEBUG", "INFO", "WARNING", "ERROR"))
     sentry_dsn: str | None = _setting(None, "Sentry project that errors are reported to", optional_text)
@@ -238,6 +279,15 @@ def _combination_problems(settings: Settings) -> list[str]:
         problems.append(
             f"{variable('api_key')}: needed because {variable('host')}={settings.host} is reachable from other "
             f"machines; set a key, or {variable('allow_open_access')}=true to serve everyone"
+        )
+    if (
+        settings.webhook_url
+        and not settings.webhook_allow_private
+        and webhooks.names_private_host(settings.webhook_url)
+    ):
+        problems.append(
+            f"{variable('webhook_url')}: is not on the public internet; set {variable('webhook_allow_private')}=true "
+            "if it is meant to be reached"
         )
     return problems
 

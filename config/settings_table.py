@@ -8,7 +8,7 @@ from typing import Any
 from config.settings import Settings, variable
 
 #: Values of these are secrets: a table says only whether they are set.
-SECRETS = frozenset({"api_key", "database_url", "redis_url", "sentry_dsn"})
+SECRETS = frozenset({"api_key", "database_url", "redis_url", "sentry_dsn", "webhook_secret", "webhook_url"})
 
 
 def markdown() -> str:
@@ -27,7 +27,7 @@ def current(settings: Settings) -> list[tuple[str, str, bool]]:
     defaults = Settings()
     for field in dataclasses.fields(Settings):
         value = getattr(settings, field.name)
-        hidden = field.name in SECRETS and value is not None
+        hidden = field.name in SECRETS and bool(value)
         changed = value != getattr(defaults, field.name)
         rows.append((variable(field.name), "(set)" if hidden else _plain(value), changed))
     return rows

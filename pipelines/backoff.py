@@ -37,3 +37,7 @@ COMPILE = RetryPolicy(attempts=10, base_seconds=1.0, cap_seconds=600.0)
 
 #: A check that failed for an hour is made up for by the next change or sweep.
 HEALTH = RetryPolicy(attempts=8, base_seconds=1.0, cap_seconds=300.0)
+
+#: Fifteen hours of trying at most, seven on average: a receiver that is down overnight misses nothing. While its
+#: breaker is open no attempt is used up, so a delivery may wait longer (`pipelines.webhook_delivery.MOST_TRYING`).
+WEBHOOK = RetryPolicy(attempts=12, base_seconds=30.0, cap_seconds=21_600.0)

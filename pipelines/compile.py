@@ -84,7 +84,7 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     drafts = draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days)
     embedded = embed_waiting(waiting, drafts, services.embedder)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        outcome = publication.publish(conn, run, drafts, embedded, now=utcnow())
+        outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             raise Conflict(f"the compilation of subject {subject_id} was taken over", retry_after=RETRY_AFTER_SECONDS)
         published = memories.memories_of_run(conn, run.tenant_id, run.id) if outcome.memories_created else []

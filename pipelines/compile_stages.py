@@ -83,7 +83,7 @@ def publish(services: Services, run: Run) -> Run | None:
         if labelled is None or embedded_bytes is None:
             return None
         drafts, embedded = _decode_drafts(labelled), EmbeddedPassages.from_bytes(embedded_bytes)
-        outcome = publication.publish(conn, run, drafts, embedded, now=utcnow())
+        outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
         created = int(run.params.get("memories_created", 0)) + outcome.memories_created

@@ -12,6 +12,7 @@ import msgspec
 
 from config.clock import utcnow
 from config.ids import uuid7
+from pipelines import webhook_events
 from pipelines.episode_text import episode_text
 from pipelines.services import Services
 from pipelines.support.episode_signals import episode_signals
@@ -39,12 +40,20 @@ class NewEpisode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def append_episodes(
-    services: Services, tenant_id: str, incoming: Sequence[NewEpisode], *, request_id: str | None
+    services: Services,
+    tenant_id: str,
+    incoming: Sequence[NewEpisode],
+    *,
+    request_id: str | None,
+    batch: bool = False,
 ) -> list[Episode]:
     """Store the episodes and see to it that their subjects will be compiled; all of them, or none.
 
     An episode whose idempotency key the subject has already is not stored again: the stored one takes its place in
-    the answer, also within one batch and under concurrent repetition.
+    the answer, also within one batch and under concurrent repetition. Webhooks tell of new episodes only.
+
+    Args:
+        batch: whether webhooks tell of the episodes together; otherwise of each.
 
     Returns:
         The stored episodes, in the order of `incoming`.
@@ -56,11 +65,15 @@ def append_episodes(
         row for row in rows if row.idempotency_key is None or first_of_key[row.subject_id, row.idempotency_key] is row
     ]
     with tenant_transaction(services.pool, tenant_id) as conn:
-        inserted, tracked = _insert(conn, tenant_id, fresh, now)
+        inserted, reserved = _insert(conn, tenant_id, fresh, now)
         repeated = [row for row in fresh if row.id not in inserted]
         _schedule(services, conn, tenant_id, inserted.values(), now, request_id)
+        # An unhealthy subject has at least one resolution (docs/support.md), so bulk imports of others cause no work.
+        tracked = {row.subject_id for row in inserted.values()} & reserved.with_resolutions
         if tracked:
             health_states.schedule(conn, tenant_id, sorted(tracked), run_after=now + health_states.QUIET)
+        if inserted and (reserved.has_webhooks or services.settings.webhook_url):
+            _tell(services, conn, tenant_id, list(inserted.values()), request_id, batch=batch)
         stored = _stored_under_same_key(conn, tenant_id, repeated)
     answers: dict[tuple[str, str], Episode] = dict(stored)
     result = []
@@ -107,16 +120,15 @@ def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
 
 def _insert(
     conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime
-) -> tuple[dict[UUID, NewEpisodeRow], set[str]]:
+) -> tuple[dict[UUID, NewEpisodeRow], subjects.Reservation]:
     """Give every row its place in its subject and insert those that are new.
 
     Returns:
-        The rows inserted by id, and those of their subjects whose health they may change: an unhealthy subject has at
-        least one resolution (docs/support.md), so bulk imports of others cause no work.
+        What was inserted, by id, and what was found out about the subjects and their tenant on the way.
     """
     counts = Counter(row.subject_id for row in rows)
     reserved = subjects.reserve_sequences(conn, tenant_id, counts)
-    following = {subject: reserved[subject].last_seq - count for subject, count in counts.items()}
+    following = {subject: reserved.last[subject] - count for subject, count in counts.items()}
     sequences = []
     for row in rows:
         following[row.subject_id] += 1
@@ -125,8 +137,27 @@ def _insert(
     duplicates = Counter(row.subject_id for row in rows if row.id not in ids)
     if duplicates:
         subjects.release_episodes(conn, tenant_id, duplicates)
-    inserted = {row.id: row for row in rows if row.id in ids}
-    return inserted, {row.subject_id for row in inserted.values() if reserved[row.subject_id].has_resolutions}
+    return {row.id: row for row in rows if row.id in ids}, reserved
+
+
+def _tell(
+    services: Services,
+    conn: Connection,
+    tenant_id: str,
+    inserted: Sequence[NewEpisodeRow],
+    request_id: str | None,
+    *,
+    batch: bool,
+) -> None:
+    settings = services.settings
+    if batch:
+        names = [row.subject_id for row in inserted]
+        webhook_events.batch_created(conn, settings, tenant_id, names, count=len(inserted), request_id=request_id)
+        return
+    for row in inserted:
+        webhook_events.episode_created(
+            conn, settings, tenant_id, row.subject_id, episode_id=row.id, request_id=request_id
+        )
 
 
 def _schedule(

@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
-from pipelines import conflicts
+from config.settings import Settings
+from pipelines import conflicts, webhook_events
 from pipelines.compilation import ExistingMemory
 from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
@@ -39,7 +40,7 @@ class Publication:
 
 
 def publish(
-    conn: Connection, run: Run, drafts: Drafts, embedded: EmbeddedPassages, *, now: datetime
+    conn: Connection, run: Run, drafts: Drafts, embedded: EmbeddedPassages, *, settings: Settings, now: datetime
 ) -> Publication | None:
     """Make a batch of a run visible. None when the run was lost to another worker or erased with its subject.
 
@@ -80,6 +81,10 @@ def publish(
         passages=len(kept),
         speakers=embedded.speakers,
     )
+    if drafts.episodes:
+        webhook_events.memories_compiled(
+            conn, settings, run.tenant_id, subject_id, memories_created=created, request_id=run.request_id
+        )
     return Publication(memories_created=created, remaining_episodes=progress.uncompiled - drafts.episodes)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pipelines import webhook_events
 from pipelines.services import Services
 from storage import subjects
 from storage.rows import Subject
@@ -14,7 +15,9 @@ def list_subjects(services: Services, tenant_id: str, *, limit: int, offset: int
         return subjects.list_subjects(conn, tenant_id, limit=limit, offset=offset)
 
 
-def erase_subject(services: Services, tenant_id: str, subject_id: str) -> tuple[int, int]:
+def erase_subject(
+    services: Services, tenant_id: str, subject_id: str, *, request_id: str | None = None
+) -> tuple[int, int]:
     """Delete everything stored of the subject, in one transaction.
 
     A compilation that is under way loses its run with it and cannot publish.
@@ -23,4 +26,14 @@ def erase_subject(services: Services, tenant_id: str, subject_id: str) -> tuple[
         The number of episodes and of memories that were deleted; zeros for an unknown subject.
     """
     with tenant_transaction(services.pool, tenant_id) as conn:
-        return subjects.erase(conn, tenant_id, subject_id)
+        episodes, memories = subjects.erase(conn, tenant_id, subject_id)
+        webhook_events.subject_deleted(
+            conn,
+            services.settings,
+            tenant_id,
+            subject_id,
+            episodes_deleted=episodes,
+            memories_deleted=memories,
+            request_id=request_id,
+        )
+    return episodes, memories

@@ -79,6 +79,11 @@ update runs
  where {_HOLDS}
 """
 
+_POSTPONE_HELD = f"""
+update runs set state = 'pending', lease_until = null, attempts = attempts - 1, run_after = now() + %(delay)s
+ where {_HOLDS}
+"""
+
 _FAIL = f"""
 update runs
    set state = 'failed', lease_until = null, finished_at = now(), error = %(error)s,
@@ -213,6 +218,11 @@ def retry_later(conn: Connection, run: Run, *, delay: timedelta, error: str) -> 
     return conn.execute(_RETRY, parameters).rowcount == 1
 
 
+def postpone(conn: Connection, run: Run, *, delay: timedelta) -> bool:
+    """Give the run back untried: the claim does not count as an attempt. False when the run was lost."""
+    return conn.execute(_POSTPONE_HELD, {"id": run.id, "fence": run.fence, "delay": delay}).rowcount == 1
+
+
 def fail(conn: Connection, run: Run, *, error: str) -> bool:
     """Make the run a dead letter: it stays, with its history, until an operator acts."""
     return conn.execute(_FAIL, {"id": run.id, "fence": run.fence, "error": error}).rowcount == 1
@@ -247,10 +257,13 @@ def find(conn: Connection, run_id: UUID) -> Run | None:
 
 
 def purge_finished(conn: Connection, *, before: datetime, limit: int) -> int:
-    """Delete runs that completed or were cancelled before a moment, at most `limit`. Dead letters stay."""
+    """Delete runs that completed or were cancelled before a moment, at most `limit`.
+
+    Dead letters stay, and so do webhooks: `storage.webhook_log` keeps them for a time of their own.
+    """
     cursor = conn.execute(
         "delete from runs where id in (select id from runs where finished_at < %s"
-        " and state in ('completed', 'cancelled') order by finished_at limit %s)",
+        " and state in ('completed', 'cancelled') and kind <> 'webhook' order by finished_at limit %s)",
         (before, limit),
     )
     return cursor.rowcount

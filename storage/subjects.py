@@ -8,6 +8,7 @@ from typing import LiteralString, NamedTuple
 import msgspec
 from psycopg.rows import class_row
 
+from storage import webhook_deliveries
 from storage.rows import Subject
 from storage.transactions import Connection
 
@@ -17,6 +18,7 @@ HIDDEN_PREFIXES = ("_snapshot/", "_bootstrap_tmp/")
 #: Every table with rows of a subject besides `subjects` itself, in the order in which they are erased.
 #: tests/storage/test_erasure.py fails when a table with a subject_id column is missing here.
 TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
+    "webhook_subjects",
     "runs",
     "passage_vectors",
     "passage_blocks",
@@ -38,7 +40,8 @@ on conflict (tenant_id, subject_id) do update
    set episode_count = s.episode_count + excluded.episode_count,
        last_seq = s.last_seq + excluded.last_seq,
        last_episode_at = excluded.last_episode_at
-returning subject_id, last_seq, resolution_version > 0
+returning subject_id, last_seq, resolution_version > 0,
+          exists (select 1 from webhook_endpoints where tenant_id = %(tenant)s and enabled)
 """
 
 _LIST = """
@@ -82,24 +85,34 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Reservation(NamedTuple):
-    """The last sequence number reserved for a subject, and whether how its sessions ended is recorded."""
+    """Sequence numbers of episodes about to be appended, and what else locking their subjects told.
 
-    last_seq: int
-    has_resolutions: bool
+    `with_resolutions` are the subjects of which it is recorded how a session ended. `has_webhooks` says whether the
+    tenant has webhook endpoints. Both are told here, where they cost nothing, because appending must not pay a
+    statement to find out that there is nothing to do.
+    """
+
+    last: dict[str, int]
+    with_resolutions: set[str]
+    has_webhooks: bool
 
 
-def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> dict[str, Reservation]:
+def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> Reservation:
     """Lock the subjects, creating those that are new, and reserve so many episode sequence numbers for each.
 
     The locks are taken in the order of the subject ids, so that batches which share subjects cannot deadlock.
 
     Returns:
-        What was reserved for each subject.
+        The last number reserved for each subject, and whether anybody is to be told.
     """
     rows = conn.execute(
         _RESERVE, {"tenant": tenant_id, "subjects": list(counts), "counts": list(counts.values())}
     ).fetchall()
-    return {subject: Reservation(last, tracked) for subject, last, tracked in rows}
+    return Reservation(
+        last={subject_id: last for subject_id, last, _, _ in rows},
+        with_resolutions={subject_id for subject_id, _, tracked, _ in rows if tracked},
+        has_webhooks=any(row[3] for row in rows),
+    )
 
 
 def release_episodes(conn: Connection, tenant_id: str, duplicates: Mapping[str, int]) -> None:
@@ -170,6 +183,7 @@ def erase(conn: Connection, tenant_id: str, subject_id: str) -> tuple[int, int]:
         The number of episodes and of memories that were deleted.
     """
     conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id))
+    webhook_deliveries.forget_subject(conn, tenant_id, subject_id)
     deleted = {}
     for table in TABLES_OF_A_SUBJECT:
         # The memory trigger keeps versions on update only, so their deletion can follow in any order.

@@ -17,7 +17,7 @@ def create(call: Call) -> Episode:
 
 def create_batch(call: Call) -> BatchCreated:
     episodes = [episode.new_episode() for episode in call.body.episodes]
-    stored = append_episodes(call.services, call.tenant_id, episodes, request_id=call.request_id)
+    stored = append_episodes(call.services, call.tenant_id, episodes, request_id=call.request_id, batch=True)
     return BatchCreated(episodes_created=len(stored), episodes=stored)
 
 

@@ -16,7 +16,7 @@ def list_page(call: Call) -> SubjectList:
 
 def delete(call: Call) -> SubjectDeleted:
     subject_id = call.path.subject_id
-    episodes, memories = erase_subject(call.services, call.tenant_id, subject_id)
+    episodes, memories = erase_subject(call.services, call.tenant_id, subject_id, request_id=call.request_id)
     return SubjectDeleted(subject_id=subject_id, episodes_deleted=episodes, memories_deleted=memories)
 
 

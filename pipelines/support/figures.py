@@ -8,6 +8,7 @@ from pipelines.support import sla
 from pipelines.support.facts import load_facts
 from pipelines.support.health import Health
 from pipelines.support.health_alerts import check_health
+from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.sla import ServiceLevels, service_levels
 from storage.transactions import tenant_transaction
 
@@ -15,7 +16,7 @@ from storage.transactions import tenant_transaction
 def read_health(services: Services, tenant_id: str, subject_id: str) -> Health:
     """The subject's health now; 100 without factors for an unknown one."""
     with tenant_transaction(services.pool, tenant_id) as conn:
-        health, _ = check_health(conn, tenant_id, subject_id, now=utcnow())
+        health, _ = check_health(conn, tenant_id, subject_id, now=utcnow(), tell=tell_webhooks(services.settings))
     return health
 
 

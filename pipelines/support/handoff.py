@@ -21,6 +21,7 @@ from pipelines.support.facts import Session, SubjectFacts
 from pipelines.support.handoff_lines import Content
 from pipelines.support.health import Factor, Health
 from pipelines.support.health_alerts import check_health
+from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
 from pipelines.support.sla import open_seconds, service_totals
 from pipelines.tokens import count_tokens
@@ -92,7 +93,7 @@ def hand_over(
     """
     now = now or utcnow()
     with tenant_transaction(services.pool, tenant_id) as conn:
-        health, snapshot = check_health(conn, tenant_id, subject_id, now=now)
+        health, snapshot = check_health(conn, tenant_id, subject_id, now=now, tell=tell_webhooks(services.settings))
         facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ)
         episodes = quotable_episodes(conn, tenant_id, subject_id, session_id, limits=LIMITS)
     content = _content(subject_id, session_id, reason, now, health, snapshot.facts, facts, episodes)

@@ -18,6 +18,8 @@ from config.settings import Settings
 def logging_as_before() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # What an earlier test's last request left behind.
+    clear_context()
     yield
     root.handlers[:] = handlers
     root.setLevel(level)

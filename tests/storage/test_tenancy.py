@@ -26,8 +26,8 @@ def store_one(pool: Pool, tenant_id: str) -> None:
         occurred_at=utcnow(),
     )
     with tenant_transaction(pool, tenant_id) as conn:
-        last = subjects.reserve_sequences(conn, tenant_id, {"ada": 1})
-        episodes.insert_episodes(conn, tenant_id, [row], [last["ada"].last_seq], now=utcnow())
+        reserved = subjects.reserve_sequences(conn, tenant_id, {"ada": 1})
+        episodes.insert_episodes(conn, tenant_id, [row], [reserved.last["ada"]], now=utcnow())
 
 
 def tables(pool: Pool) -> list[str]:
