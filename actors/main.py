@@ -17,7 +17,8 @@ if settings.redis_url is None:
 PERIODIC_SKIP_DELAY = 3600
 
 broker = build_broker(
-    settings.redis_url, middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices()]
+    settings.redis_url,
+    middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices()],
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.

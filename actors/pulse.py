@@ -36,14 +36,17 @@ class Pulse(threading.Thread):
         self._leaving = False
 
     def run(self) -> None:
-        while True:
-            missing = [] if self._leaving else missing_threads(self._worker)
-            if missing:
-                log.error("threads are gone: this process asks to be restarted", threads=missing)
-            else:
-                pulses.beat(self._data_dir, PART)
-            if self._stopped.wait(pulses.BEAT_SECONDS):
-                return
+        self.beat()
+        while not self._stopped.wait(pulses.BEAT_SECONDS):
+            self.beat()
+
+    def beat(self) -> None:
+        """Beat once, unless something is missing."""
+        missing = [] if self._leaving else missing_threads(self._worker)
+        if missing:
+            log.error("threads are gone: this process asks to be restarted", threads=missing)
+        else:
+            pulses.beat(self._data_dir, PART)
 
     def leave(self) -> None:
         """From now on threads end because they are told to."""
