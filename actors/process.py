@@ -13,6 +13,9 @@ from actors.services import open_services
 from config.settings import load_settings
 from pipelines.services import Services
 
+#: Every actor thread may hold a database connection while the relay and the lease keeper use theirs.
+CONNECTIONS_BESIDE_ACTORS = 4
+
 _services: Services | None = None
 _leases: LeaseKeeper | None = None
 _opening = threading.Lock()
@@ -45,8 +48,8 @@ def services() -> Services:
     with _opening:
         if _services is None:
             settings = load_settings()
-            # Every thread may hold a connection while the relay and the lease keeper use theirs.
-            _services = open_services(settings, _redis_broker(), pool_size=settings.worker_threads + 4)
+            connections = settings.worker_threads + CONNECTIONS_BESIDE_ACTORS
+            _services = open_services(settings, _redis_broker(), pool_size=connections)
             _leases = LeaseKeeper(_services.pool, lease_seconds=settings.lease_seconds)
             _leases.start()
     return _services

@@ -22,6 +22,7 @@ COMMANDS = {
     "api": "run the API alone",
     "worker": "run workers alone",
     "scheduler": "run the scheduler alone",
+    "alive": "tell whether a part of the server lives here, for liveness probes",
     "migrate": "bring the database's schema up to date",
     "demo": "tell the running server a support conversation and show what it makes of it",
     "config": "print the settings in force",

@@ -10,9 +10,11 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 from types import FrameType
 
 from cli.process import prepare
+from storage import pulses
 from storage.children import StartFailed
 
 #: periodiq forgets the rest of a minute it starts too late in.
@@ -25,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Send the periodic actors' messages when they are due, until told to stop."""
-    prepare("scheduler")
+    data_dir = Path(prepare("scheduler").data_dir)
+    pulses.forget_all(data_dir, "scheduler")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, _leave)
 
@@ -41,8 +44,16 @@ def run(arguments: argparse.Namespace) -> int:
     second = time.gmtime().tm_sec
     if second > LATE_IN_MINUTE:
         time.sleep(60 - second)
+
+    class LivingScheduler(Scheduler):  # type: ignore[misc]
+        """Gives a sign of life with every tick, which is every minute."""
+
+        def schedule(self) -> None:
+            super().schedule()
+            pulses.beat(data_dir, "scheduler")
+
     try:
-        scheduler = Scheduler(actors=periodic)
+        scheduler = LivingScheduler(actors=periodic)
         scheduler.schedule()
         scheduler.loop()
     except redis.ConnectionError as ex:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 from cli.process import prepare
+from storage import pulses
 
 #: Milliseconds between looks at an idle queue, at most. Dramatiq's own 1000 is felt; 100 doubles Redis' idle load.
 IDLE_POLL_MS = 250
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve the queues until told to stop."""
     settings = prepare("worker", worker_processes=arguments.processes, worker_threads=arguments.threads)
+    pulses.forget_all(Path(settings.data_dir), "worker")
     os.environ.setdefault("dramatiq_worker_timeout", str(IDLE_POLL_MS))
 
     from dramatiq.cli import main, make_argument_parser

