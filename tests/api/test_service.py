@@ -19,7 +19,9 @@ def test_the_process_answers(doorstep: Client, path: str) -> None:
     assert doorstep.simulate_get(path).json == {"status": "ok"}
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz", "/ready", "/v1/version", "/v1/subjects"])
+@pytest.mark.parametrize(
+    "path", ["/healthz", "/health", "/readyz", "/ready", "/v1/version", "/v1/subjects", "/v1/subjects/a/health"]
+)
 def test_probes_may_ask_with_head(client: Client, path: str) -> None:
     answer = client.simulate_head(path)
     assert answer.status_code == 200
