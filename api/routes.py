@@ -51,6 +51,8 @@ class LongPaths:
         ]
         for method in {operation.method for _, operation in operations}:
             setattr(self, f"on_{method.lower()}", self._responder(method))
+            if method == "GET":
+                self.on_head = self._responder(method)
 
     def templates(self, method: str) -> list[str]:
         """The templates of the operations that answer to a method here."""

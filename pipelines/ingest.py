@@ -111,10 +111,10 @@ def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
         body=body,
         idempotency_key=episode.idempotency_key,
         occurred_at=occurred_at,
+        signals=signals.flags,
         event_at=None if signals.event_at == occurred_at else signals.event_at,
-        user_at=signals.user_at,
-        agent_at=signals.agent_at,
-        escalates=signals.escalates,
+        user_at=None if signals.user_at == signals.event_at else signals.user_at,
+        agent_at=() if signals.agent_at == [signals.event_at] else signals.agent_at,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from enum import IntFlag
 from uuid import UUID
 
 import msgspec
@@ -16,23 +17,29 @@ _COLUMNS = "id, subject_id, session_id, source, type, payload, metadata, provena
 
 _INSERT = """
 insert into episodes (id, tenant_id, subject_id, seq, session_id, source, type, payload, metadata, provenance,
-                      body, idempotency_key, occurred_at, created_at, event_at, user_at, agent_at, escalates)
+                      body, idempotency_key, occurred_at, created_at, signals{columns})
 select e.id, %(tenant)s, e.subject_id, e.seq, e.session_id, e.source, e.type, e.payload, e.metadata, e.provenance,
-       e.body, e.idempotency_key, e.occurred_at, %(now)s, e.event_at, e.user_at, e.agent_at::timestamptz[], e.escalates
+       e.body, e.idempotency_key, e.occurred_at, %(now)s, e.signals{values}
   from unnest(%(id)s::uuid[], %(subject_id)s::text[], %(seq)s::bigint[], %(session_id)s::text[], %(source)s::text[],
               %(type)s::text[], %(payload)s::json[], %(metadata)s::json[], %(provenance)s::json[], %(body)s::text[],
-              %(idempotency_key)s::text[], %(occurred_at)s::timestamptz[], %(event_at)s::timestamptz[],
-              %(user_at)s::timestamptz[], %(agent_at)s::text[], %(escalates)s::boolean[])
+              %(idempotency_key)s::text[], %(occurred_at)s::timestamptz[], %(signals)s::smallint[]{arrays})
        as e (id, subject_id, seq, session_id, source, type, payload, metadata, provenance, body, idempotency_key,
-             occurred_at, event_at, user_at, agent_at, escalates)
+             occurred_at, signals{columns})
 on conflict (tenant_id, subject_id, idempotency_key) where idempotency_key is not null do nothing
 returning id
 """
 
+#: PERF: few episodes have times of their own besides `occurred_at`; a batch without any does not send three columns.
+_INSERT_PLAIN = _INSERT.format(columns="", values="", arrays="")
+_INSERT_TIMED = _INSERT.format(
+    columns=", event_at, user_at, agent_at",
+    values=", e.event_at, e.user_at, e.agent_at::timestamptz[]",
+    arrays=", %(event_at)s::timestamptz[], %(user_at)s::timestamptz[], %(agent_at)s::text[]",
+)
+
 #: Columns that are sent as one array each.
 _AS_THEY_ARE = (
-    *("id", "subject_id", "session_id", "source", "type", "body", "idempotency_key", "occurred_at"),
-    *("event_at", "user_at", "escalates"),
+    *("id", "subject_id", "session_id", "source", "type", "body", "idempotency_key", "occurred_at", "signals"),
 )
 
 _BY_KEYS = f"""
@@ -56,6 +63,14 @@ select body, {_COLUMNS} from episodes where tenant_id = %s and subject_id = %s a
 """
 
 
+class EpisodeSignal(IntFlag):
+    """What support figures need to know of an episode. The bits are stored."""
+
+    CUSTOMER_SPEAKS = 1
+    AGENT_SPEAKS = 2
+    ESCALATES = 4
+
+
 class NewEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
     """An episode about to be appended; its sequence number is known once its subject is locked."""
 
@@ -70,10 +85,15 @@ class NewEpisodeRow(msgspec.Struct, frozen=True, kw_only=True):
     body: str
     idempotency_key: str | None
     occurred_at: datetime
+    signals: int = 0
     event_at: datetime | None = None
     user_at: datetime | None = None
     agent_at: Sequence[datetime] = ()
-    escalates: bool = False
+
+    @property
+    def is_timed(self) -> bool:
+        """Whether anything in it happened at another time than the episode as a whole."""
+        return self.event_at is not None or self.user_at is not None or bool(self.agent_at)
 
 
 class KeyedEpisode(Episode, frozen=True, kw_only=True):
@@ -112,11 +132,15 @@ def insert_episodes(
         "payload": [row.payload.decode() for row in rows],
         "metadata": [row.metadata.decode() for row in rows],
         "provenance": [row.provenance.decode() for row in rows],
-        # An array of arrays of different lengths has no SQL form, so this one goes as text.
-        "agent_at": ["{" + ",".join(map(str, row.agent_at)) + "}" if row.agent_at else None for row in rows],
         **{name: [getattr(row, name) for row in rows] for name in _AS_THEY_ARE},
     }
-    return {row[0] for row in conn.execute(_INSERT, parameters)}
+    if any(row.is_timed for row in rows):
+        parameters["event_at"] = [row.event_at for row in rows]
+        parameters["user_at"] = [row.user_at for row in rows]
+        # An array of arrays of different lengths has no SQL form, so this one goes as text.
+        parameters["agent_at"] = [f"{{{','.join(map(str, row.agent_at))}}}" if row.agent_at else None for row in rows]
+        return {row[0] for row in conn.execute(_INSERT_TIMED, parameters)}
+    return {row[0] for row in conn.execute(_INSERT_PLAIN, parameters)}
 
 
 def episodes_by_keys(

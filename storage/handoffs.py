@@ -18,7 +18,7 @@ _QUOTABLE = """
 with wanted as (
     (select id from episodes
       where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s
-      order by coalesce(user_at, 'infinity'), coalesce(event_at, occurred_at), seq limit %(first)s)
+      order by signals & 1 = 0, coalesce(user_at, event_at, occurred_at), seq limit %(first)s)
     union
     (select id from episodes
       where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s
@@ -33,7 +33,8 @@ with wanted as (
       order by occurred_at desc, created_at desc, id desc limit %(others)s)
 )
 select e.id, e.subject_id, e.session_id, e.source, e.type, e.payload, e.metadata, e.provenance, e.occurred_at,
-       e.created_at, e.body, coalesce(e.event_at, e.occurred_at) as event_at, e.user_at
+       e.created_at, e.body, coalesce(e.event_at, e.occurred_at) as event_at,
+       case when e.signals & 1 <> 0 then coalesce(e.user_at, e.event_at, e.occurred_at) end as user_at
   from wanted join episodes e using (id)
  order by coalesce(e.event_at, e.occurred_at), e.seq
 """

@@ -59,7 +59,9 @@ union all
 """
 
 _SESSION = f"""
-select {_EPISODE}, coalesce(event_at, occurred_at) as event_at, user_at, agent_at
+select {_EPISODE}, coalesce(event_at, occurred_at) as event_at,
+       case when signals & 1 <> 0 then coalesce(user_at, event_at, occurred_at) end as user_at,
+       case when signals & 2 <> 0 then coalesce(agent_at, array[coalesce(event_at, occurred_at)]) end as agent_at
   from episodes
  where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s
  order by coalesce(event_at, occurred_at), seq

@@ -33,7 +33,9 @@ select s.last_seq, s.resolution_version, f.facts, h.score, h.alert_state, h.vers
 
 _SESSIONS = """
 with e as materialized (
-    select id, session_id, coalesce(event_at, occurred_at) as at, user_at, agent_at, escalates
+    select id, session_id, coalesce(event_at, occurred_at) as at, signals & 2 <> 0 as agent_speaks, agent_at,
+           case when signals & 1 <> 0 then coalesce(user_at, event_at, occurred_at) end as user_at,
+           signals & 4 <> 0 as escalates
       from episodes
      where tenant_id = %(tenant)s and subject_id = %(subject)s
 ), w as materialized (
@@ -46,8 +48,8 @@ with e as materialized (
       from e where session_id is not null group by session_id
 ), a as (
     select e.session_id, min(reply) as first_agent_at
-      from e join s using (session_id) cross join unnest(e.agent_at) as reply
-     where e.agent_at is not null and reply >= coalesce(s.first_user_at, '-infinity')
+      from e join s using (session_id) cross join unnest(coalesce(e.agent_at, array[e.at])) as reply
+     where e.agent_speaks and reply >= coalesce(s.first_user_at, '-infinity')
      group by e.session_id
 ), r as materialized (
     select session_id, id as resolution_id, status, resolved_at, resolution_summary as summary, updated_at

@@ -10,11 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from pipelines.episode_text import episode_turns
 from pipelines.speakers import AUTHOR_KEYS, ROLES, Role, author, role_of
 from pipelines.temporal_anchor import MESSAGE_TIME_KEYS, episode_anchor, parse_when
+from storage.episodes import EpisodeSignal
 
 #: Sources besides the role words that stand for a side (contract: core §7.1, §7.2; both lists, united).
 _USER_CHANNELS = frozenset({"chat", "support-chat", "support_chat", "manual_input"})
@@ -52,6 +53,15 @@ _HARMLESS = re.compile(
 )
 
 
+#: PERF: operations of an IntFlag cost more than everything else here.
+_CUSTOMER, _AGENT, _ESCALATES = map(
+    int, (EpisodeSignal.CUSTOMER_SPEAKS, EpisodeSignal.AGENT_SPEAKS, EpisodeSignal.ESCALATES)
+)
+
+#: A side, and when it speaks if that is known.
+Voice: TypeAlias = tuple[Role, datetime | None]
+
+
 class EpisodeSignals(NamedTuple):
     """`user_at` is the customer's first word in the episode, `agent_at` every moment at which the other side speaks."""
 
@@ -59,6 +69,13 @@ class EpisodeSignals(NamedTuple):
     user_at: datetime | None
     agent_at: list[datetime]
     escalates: bool
+
+    @property
+    def flags(self) -> int:
+        """As they are stored."""
+        customer = _CUSTOMER if self.user_at is not None else 0
+        agent = _AGENT if self.agent_at else 0
+        return customer | agent | (_ESCALATES if self.escalates else 0)
 
 
 def episode_signals(
@@ -77,18 +94,17 @@ def episode_signals(
         occurred_at: As sent; None when the client named no time.
         now: The time of ingestion.
     """
-    event_at = episode_anchor(payload, occurred_at=occurred_at, created_at=now)
-    user_at: datetime | None = None
-    agent_at: set[datetime] = set()
-    moment = event_at
-    for role, said_at in _voices(payload, text, source, metadata):
-        # A message without a time of its own was said with the one before it.
-        moment = said_at or moment
-        if role == "user":
-            user_at = moment if user_at is None else min(user_at, moment)
-        elif role == "agent":
-            agent_at.add(moment)
-    return EpisodeSignals(event_at, user_at, sorted(agent_at), escalates(text))
+    if occurred_at is not None and occurred_at != now and "event_time" not in payload:
+        event_at = occurred_at
+    else:
+        event_at = episode_anchor(payload, occurred_at=occurred_at, created_at=now)
+    voices = _voices(payload, text, source, metadata)
+    if not any(said_at for _, said_at in voices):
+        roles = {role for role, _ in voices}
+        spoken = [event_at] if "agent" in roles else []
+        return EpisodeSignals(event_at, event_at if "user" in roles else None, spoken, escalates(text))
+    user_at, agent_at = _moments(voices, event_at)
+    return EpisodeSignals(event_at, user_at, agent_at, escalates(text))
 
 
 def escalates(text: str) -> bool:
@@ -102,6 +118,20 @@ def escalates(text: str) -> bool:
     return _EMERGENCY.search(lower) is not None and _EMERGENCY.search(_HARMLESS.sub(" ", lower)) is not None
 
 
+def _moments(voices: Iterable[Voice], event_at: datetime) -> tuple[datetime | None, list[datetime]]:
+    """The customer's first moment and all of the other side's. Who has no time speaks with the one before."""
+    user_at: datetime | None = None
+    agent_at: set[datetime] = set()
+    moment = event_at
+    for role, said_at in voices:
+        moment = said_at or moment
+        if role == "user":
+            user_at = moment if user_at is None else min(user_at, moment)
+        elif role == "agent":
+            agent_at.add(moment)
+    return user_at, sorted(agent_at)
+
+
 def side_of_source(source: str) -> Role:
     """The side that an episode's source stands for when nothing inside it says more."""
     name = source.strip().lower()
@@ -112,9 +142,7 @@ def side_of_source(source: str) -> Role:
     return ROLES.get(name, "unknown")
 
 
-def _voices(
-    payload: Mapping[str, Any], text: str, source: str, metadata: Mapping[str, Any]
-) -> Iterable[tuple[Role, datetime | None]]:
+def _voices(payload: Mapping[str, Any], text: str, source: str, metadata: Mapping[str, Any]) -> list[Voice]:
     voices = _of_messages(payload) or _of_text(payload, text, source, metadata)
     known = {role for role, _ in voices}
     name = source.strip().lower()
@@ -127,14 +155,14 @@ def _voices(
     return voices
 
 
-def _of_messages(payload: Mapping[str, Any]) -> list[tuple[Role, datetime | None]]:
+def _of_messages(payload: Mapping[str, Any]) -> list[Voice]:
     """Roles and times of a list of messages that says both plainly; empty when the payload has to be read in full."""
     messages = payload.get("messages")
     if not isinstance(messages, list):
         return []
-    voices: list[tuple[Role, datetime | None]] = []
+    voices: list[Voice] = []
     for message in messages:
-        if not isinstance(message, Mapping):
+        if not isinstance(message, dict):
             return []
         label = message.get("role")
         role = role_of(label) if isinstance(label, str) else "unknown"
@@ -150,9 +178,7 @@ def _time_of(message: Mapping[str, Any]) -> datetime | None:
     return next((when for key in MESSAGE_TIME_KEYS if (when := parse_when(message.get(key)))), None)
 
 
-def _of_text(
-    payload: Mapping[str, Any], text: str, source: str, metadata: Mapping[str, Any]
-) -> list[tuple[Role, datetime | None]]:
+def _of_text(payload: Mapping[str, Any], text: str, source: str, metadata: Mapping[str, Any]) -> list[Voice]:
     # Whatever gives a voice a role writes it before a colon, or is asked below.
     if ": " in text or ":*" in text or ":\t" in text:
         turns = episode_turns(payload, text, metadata=metadata)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -55,6 +55,9 @@ class HealthChange(msgspec.Struct, frozen=True, kw_only=True):
 #: Records the change in the transaction that brings it about: (conn, tenant_id, subject_id, change).
 Tell = Callable[[Connection, str, str, HealthChange], None]
 
+#: Of writing a state down: somebody else wrote before, and only the score, or what subscribers know, would differ.
+Outcome = Literal["written", "score outdated", "state outdated"]
+
 _BADNESS: dict[str, int] = {"healthy": 0, "watch": 1, "at_risk": 2}
 
 
@@ -73,9 +76,19 @@ def next_alert_state(previous: str, score: int) -> State:
 
 
 def check_health(
-    conn: Connection, tenant_id: str, subject_id: str, *, now: datetime, tell: Tell = log_change
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    now: datetime,
+    tell: Tell = log_change,
+    leave_score_to_others: bool = True,
 ) -> tuple[Health, Snapshot]:
     """Work out the subject's health, and tell of it when its state has changed since the last time.
+
+    Args:
+        leave_score_to_others: Whether a score that somebody else wrote meanwhile may stand although it is older. Right
+            for readers: the run that every change schedules writes the newest.
 
     Returns:
         The health, and the facts it was worked out from.
@@ -83,7 +96,10 @@ def check_health(
     for _ in range(MOST_LOOKS):
         snapshot = load_facts(conn, tenant_id, subject_id)
         health = assess(snapshot.facts, now=now)
-        if not snapshot.exists or _record(conn, tenant_id, subject_id, health, snapshot, now, tell):
+        if not snapshot.exists:
+            break
+        outcome = _record(conn, tenant_id, subject_id, health, snapshot, now, tell)
+        if outcome == "written" or (outcome == "score outdated" and leave_score_to_others):
             break
     return health, snapshot
 
@@ -93,7 +109,9 @@ def evaluate(services: Services, run: Run, *, tell: Tell = log_change) -> Run | 
     if run.subject_id is None:
         raise ValueError(f"run {run.id} of kind {run.kind} has no subject")
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        health, _ = check_health(conn, run.tenant_id, run.subject_id, now=utcnow(), tell=tell)
+        health, _ = check_health(
+            conn, run.tenant_id, run.subject_id, now=utcnow(), tell=tell, leave_score_to_others=False
+        )
         if not runs.complete(conn, run, result={"score": health.score, "state": health.state}):
             # What was checked holds whoever checked it, so it is committed all the same.
             return None
@@ -112,14 +130,14 @@ def sweep(services: Services) -> int:
 
 def _record(
     conn: Connection, tenant_id: str, subject_id: str, health: Health, snapshot: Snapshot, now: datetime, tell: Tell
-) -> bool:
-    """Write the state down if it is news, and tell of it if it changed. False when somebody else was faster."""
+) -> Outcome:
+    """Write the state down if it is news, and tell of it if it changed, unless somebody else was faster."""
     seen = snapshot.health
     previous = seen.alert_state if seen else "healthy"
     current = next_alert_state(previous, health.score)
     next_check_at = next_change_by_time(snapshot.facts, now=now)
     if seen is not None and _same(seen, health.score, current, next_check_at):
-        return True
+        return "written"
     if not health_states.write(
         conn,
         tenant_id,
@@ -130,7 +148,7 @@ def _record(
         next_check_at=next_check_at,
         now=now,
     ):
-        return False
+        return "score outdated" if current == previous else "state outdated"
     if current != previous:
         change = HealthChange(
             previous_state=previous,
@@ -140,7 +158,7 @@ def _record(
             generated_at=now,
         )
         tell(conn, tenant_id, subject_id, change)
-    return True
+    return "written"
 
 
 def _same(seen: HealthState, score: int, alert_state: str, next_check_at: datetime | None) -> bool:

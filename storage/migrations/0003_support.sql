@@ -3,14 +3,14 @@
 -- What the figures of a subject need of an episode, read from its payload once, when it is stored: so that one
 -- statement over narrow columns answers for thousands of sessions.
 alter table episodes
+    add column signals smallint not null default 0,
     add column event_at timestamptz,
     add column user_at timestamptz,
-    add column agent_at timestamptz[],
-    add column escalates boolean not null default false;
+    add column agent_at timestamptz[];
+comment on column episodes.signals is 'Bits: 1 the customer speaks in it, 2 the other side does, 4 it speaks of an emergency.';
 comment on column episodes.event_at is 'When it happened by its own account, if that is not occurred_at.';
-comment on column episodes.user_at is 'When the customer first speaks in it; null if they do not.';
-comment on column episodes.agent_at is 'Every moment at which the other side speaks in it; null if it does not.';
-comment on column episodes.escalates is 'Speaks of an emergency (docs/support.md lists the words).';
+comment on column episodes.user_at is 'When the customer first speaks in it, if that is not when it happened.';
+comment on column episodes.agent_at is 'Every moment at which the other side speaks in it, if that is not when it happened.';
 
 alter table subjects add column resolution_version bigint not null default 0;
 comment on column subjects.resolution_version is

@@ -141,6 +141,11 @@ def test_an_id_that_ends_like_another_path(client: StatewaveClient, http: httpx.
     assert http.get("/v1/subjects/team%2Fsla/sla").json()["total_sessions"] == 1
 
 
+def test_what_answers_get_answers_head(http: httpx.Client) -> None:
+    answer = http.head("/v1/subjects/ada/health")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_a_method_that_is_not_possible_there(http: httpx.Client) -> None:
     answer = http.get("/v1/subjects/ada")
     assert (answer.status_code, answer.headers["Allow"]) == (405, "DELETE")
