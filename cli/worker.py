@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from cli.process import prepare
-from storage import pulses
 from config.metrics import forget_metrics, share_metrics
 from config.queues import QUEUES
+from storage import pulses
 
 #: Milliseconds between looks at an idle queue, at most. Dramatiq's own 1000 is felt; 100 doubles Redis' idle load.
 IDLE_POLL_MS = 250

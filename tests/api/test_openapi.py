@@ -12,8 +12,8 @@ import pytest
 
 from api.app import OPERATIONS
 from api.resources.docs import DOCUMENT_PATH, PAGE_PATHS
-from api.routes import LongPaths
 from api.resources.metrics import PATH as METRICS_PATH
+from api.routes import LongPaths
 from tests.api.conftest import MakeClient
 from tests.api.requests import episode
 from tests.api.test_episodes import CONNECTOR_RECORD
