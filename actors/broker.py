@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import dramatiq
+import redis
 from dramatiq.brokers.redis import RedisBroker
 from dramatiq.middleware import (
     AgeLimit,
@@ -23,10 +24,14 @@ from dramatiq.middleware import (
     TimeLimit,
 )
 
-#: Lanes of work; a worker may serve all or a few.
-QUEUES = ("compile", "llm", "webhooks", "maintenance")
-
 NAMESPACE = "statewave"
+
+#: Seconds until a Redis that does not answer counts as away.
+ANSWER_SECONDS = 5.0
+CONNECT_SECONDS = 2.0
+
+#: Seconds after which an idle connection is tried before it is used.
+HEALTH_CHECK_SECONDS = 30
 
 #: Milliseconds until the messages of a silent worker are handed back. The relay is faster; this only tidies up.
 HEARTBEAT_TIMEOUT_MS = 30_000
@@ -42,12 +47,16 @@ def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = 
         middleware: What the process needs besides; the API, which only sends, needs none.
     """
     broker = RedisBroker(
-        url=redis_url,
+        # A client of our own: the broker's `url` takes no further options.
+        client=redis.Redis.from_url(
+            redis_url,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=CONNECT_SECONDS,
+            health_check_interval=HEALTH_CHECK_SECONDS,
+        ),
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,
-        socket_timeout=5,
-        socket_connect_timeout=2,
         middleware=[
             AgeLimit(),
             TimeLimit(),

@@ -11,13 +11,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 from uuid import UUID
 
-import psycopg
 import structlog
-from psycopg_pool import PoolTimeout
 
 from storage import runs
 from storage.rows import Run
-from storage.transactions import Pool, operator_transaction
+from storage.transactions import DATABASE_AWAY, Pool, operator_transaction
 
 log = structlog.get_logger()
 
@@ -47,22 +45,26 @@ class LeaseKeeper(threading.Thread):
             with self._lock:
                 self._held.pop(run.id, None)
 
+    def held(self) -> list[Run]:
+        """The runs this process works on now."""
+        with self._lock:
+            return list(self._held.values())
+
     def run(self) -> None:
         while not self._stopped.wait(self.lease.total_seconds() / BEATS_PER_LEASE):
             self.beat()
 
     def beat(self) -> None:
         """Extend every lease that is held now."""
-        with self._lock:
-            held = list(self._held.values())
+        held = self.held()
         if not held:
             return
         try:
             with operator_transaction(self._pool) as conn:
                 for run in held:
                     if not runs.extend_lease(conn, run, lease=self.lease):
-                        log.warning("lease lost", run_id=str(run.id), fence=run.fence)
-        except (psycopg.OperationalError, PoolTimeout):
+                        log.info("lease not extended", run_id=str(run.id), fence=run.fence)
+        except DATABASE_AWAY:
             log.warning("heartbeat missed", runs=len(held))
 
     def stop(self) -> None:

@@ -5,20 +5,24 @@ from __future__ import annotations
 from periodiq import PeriodiqMiddleware
 
 from actors.broker import build_broker
+from actors.metrics_server import MetricsServer
 from actors.process import ProcessServices
 from actors.pulse import WorkerPulse
+from config.error_reporting import start_error_reporting
 from config.settings import load_settings
 
 settings = load_settings()
 if settings.redis_url is None:
     raise RuntimeError("STATEWAVE_REDIS_URL is not set; `statewave up` sets it for the processes it starts")
 
+start_error_reporting(settings, process="worker")
+
 #: Seconds after which a periodic message counts as stale. Ticks are made safe by the database, not by this.
 PERIODIC_SKIP_DELAY = 3600
 
 broker = build_broker(
     settings.redis_url,
-    middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices()],
+    middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices(), MetricsServer()],
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.

@@ -1,4 +1,4 @@
-"""Housekeeping on a schedule. Each tick does a bounded amount of work and may run twice without harm."""
+"""Housekeeping on a schedule. Periodiq only says "look"; what is due is decided by rows (`pipelines.schedules`)."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ import dramatiq
 import structlog
 from periodiq import cron
 
-from actors.broker import QUEUES
-from actors.process import services
+from actors.process import process
 from actors.relay import relay_once
-from pipelines import retention, webhook_admin
+from actors.stages import stage_actor
+from config.queues import QUEUES
+from pipelines import schedules
+from storage.transactions import DATABASE_AWAY
 
 log = structlog.get_logger()
 
+#: Runs of a queue that the sweep of the scheduler hands out at most.
+SWEPT_AT_ONCE = 100
+
 
 @dramatiq.actor(queue_name="maintenance", periodic=cron("* * * * *"))  # type: ignore[call-overload, untyped-decorator, unused-ignore]
-def sweep_due_runs() -> None:
-    """Wake what is due on any queue, also on those whose own workers are gone.
+def tick() -> None:
+    """Fire the schedules that are due, and sweep every queue, also those whose own workers are gone.
 
-    It is also the tick of every minute without which periodiq misses the first minute of an hour-restricted schedule.
+    Every minute: with any other schedule, periodiq misses the first minute of an hour.
     """
-    relay_once(services().pool, QUEUES)
+    own = process()
+    try:
+        for name in schedules.fire_due(own.services):
+            log.info("schedule fired", schedule=name)
+        relay_once(own.services, QUEUES, limit=SWEPT_AT_ONCE)
+    except DATABASE_AWAY as ex:
+        log.warning("database away", reason=type(ex).__name__)
 
 
-@dramatiq.actor(queue_name="maintenance", periodic=cron("7 * * * *"))  # type: ignore[call-overload, untyped-decorator, unused-ignore]
-def purge_finished_runs() -> None:
-    """Delete finished runs that are older than their retention."""
-    log.info("finished runs purged", count=retention.purge_finished_runs(services()))
-
-
-@dramatiq.actor(queue_name="maintenance", periodic=cron("*/10 * * * *"))  # type: ignore[call-overload, untyped-decorator, unused-ignore]
-def tombstone_expired_memories() -> None:
-    """Mark memories whose time is over; readers have not seen them since that time."""
-    log.info("expired memories tombstoned", count=retention.tombstone_expired(services()))
-
-
-@dramatiq.actor(queue_name="maintenance", periodic=cron("17 * * * *"))  # type: ignore[call-overload, untyped-decorator, unused-ignore]
-def purge_delivered_webhooks() -> None:
-    """Delete delivered webhooks that are older than their retention."""
-    log.info("delivered webhooks purged", count=webhook_admin.purge_delivered(services()))
+#: One actor per schedule, which does its work.
+work = [
+    stage_actor(schedules.KIND, schedule.name, schedules.perform, queue=schedules.QUEUE)
+    for schedule in schedules.SCHEDULES
+]

@@ -4,77 +4,115 @@ from __future__ import annotations
 
 import threading
 
+import structlog
 from dramatiq import Broker, Middleware, Worker, get_broker
 from dramatiq.brokers.redis import RedisBroker
 
 from actors.leases import LeaseKeeper
 from actors.relay import Relay
 from actors.services import open_services
-from config.settings import load_settings
+from config.settings import Settings, load_settings
 from pipelines.services import Services
+from storage import runs
+from storage.transactions import DATABASE_AWAY, operator_transaction
 
-#: Every actor thread may hold a database connection while the relay and the lease keeper use theirs.
+log = structlog.get_logger()
+
+#: Every actor thread may hold a database connection while the lease keeper and the relay use theirs. One of these is
+#: the relay's listener, which is not of the pool.
 CONNECTIONS_BESIDE_ACTORS = 4
 
-_services: Services | None = None
-_leases: LeaseKeeper | None = None
+
+class Process:
+    """The services, threads and state of this worker process."""
+
+    def __init__(self, settings: Settings, broker: RedisBroker) -> None:
+        self.services: Services = open_services(
+            settings, broker, pool_size=settings.worker_threads + CONNECTIONS_BESIDE_ACTORS - 1
+        )
+        self.leases = LeaseKeeper(self.services.pool, lease_seconds=settings.lease_seconds)
+        self.leases.start()
+        self.relay: Relay | None = None
+        self.is_stopping = False
+
+    def serves(self, queue: str) -> bool:
+        """Whether this process works on runs of the queue."""
+        return self.relay is not None and queue in self.relay.queues
+
+    def run_ended(self) -> None:
+        """A thread is free again."""
+        if self.relay is not None:
+            self.relay.pace.note_end()
+            self.relay.nudge()
+
+    def close(self) -> None:
+        """Release what is still held, name it, and give back connections."""
+        self.leases.stop()
+        for run in self.leases.held():
+            try:
+                with operator_transaction(self.services.pool) as conn:
+                    released = runs.release(conn, run)
+            except DATABASE_AWAY:
+                released = False
+            log.warning("run cut off", run_id=str(run.id), kind=run.kind, stage=run.stage, released=released)
+        self.services.pool.close()
+
+
+_process: Process | None = None
 _opening = threading.Lock()
 
 
+def process() -> Process:
+    """This process's parts, opened on first use.
+
+    Raises:
+        psycopg.OperationalError: while the database does not answer.
+    """
+    global _process
+    with _opening:
+        if _process is None:
+            broker = get_broker()
+            if not isinstance(broker, RedisBroker):
+                raise RuntimeError("the process has no Redis broker: import actors.main first")
+            _process = Process(load_settings(), broker)
+    return _process
+
+
 class ProcessServices(Middleware):
-    """Opens the process's services before its first message and starts the threads that live beside the actors."""
+    """Opens the process's parts and runs the relay beside the actors, until the worker is told to stop."""
 
     def __init__(self) -> None:
         self._relay: Relay | None = None
 
+    def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        # In the main thread, before there are others: native libraries are loaded here, which not all of them survive
+        # while other threads start.
+        try:
+            process()
+        except DATABASE_AWAY as ex:
+            log.warning("database away", reason=type(ex).__name__)
+
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
-        opened = services()
+        assert isinstance(broker, RedisBroker)
         served = worker.consumer_whitelist
         queues = [queue for queue in broker.get_declared_queues() if not served or queue in served]
-        self._relay = Relay(opened.pool, queues)
+        # The relay opens the rest in its own thread, again and again while the database is away.
+        self._relay = Relay(self._opened, broker, queues, threads=worker.worker_threads)
         self._relay.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
         if self._relay is not None:
             self._relay.stop()
+        if _process is not None:
+            _process.is_stopping = True
 
     def after_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
-        close()
+        global _process
+        if _process is not None:
+            _process.close()
+            _process = None
 
-
-def services() -> Services:
-    """The services of this process, opened on first use."""
-    global _services, _leases
-    with _opening:
-        if _services is None:
-            settings = load_settings()
-            connections = settings.worker_threads + CONNECTIONS_BESIDE_ACTORS
-            _services = open_services(settings, _redis_broker(), pool_size=connections)
-            _leases = LeaseKeeper(_services.pool, lease_seconds=settings.lease_seconds)
-            _leases.start()
-    return _services
-
-
-def leases() -> LeaseKeeper:
-    """The keeper of this process's leases."""
-    services()
-    assert _leases is not None
-    return _leases
-
-
-def close() -> None:
-    """Give back what `services` opened."""
-    global _services, _leases
-    with _opening:
-        if _leases is not None:
-            _leases.stop()
-        if _services is not None:
-            _services.pool.close()
-        _services = _leases = None
-
-
-def _redis_broker() -> RedisBroker:
-    broker = get_broker()
-    if not isinstance(broker, RedisBroker):
-        raise RuntimeError("the process has no Redis broker: import actors.main first")
-    return broker
+    def _opened(self) -> Services:
+        own = process()
+        own.relay = self._relay
+        return own.services

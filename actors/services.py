@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dramatiq.brokers.redis import RedisBroker
 
-from actors.wake import wake
 from config.settings import Settings
 from pipelines.embedders import open_embedder
 from pipelines.services import Services
@@ -29,12 +28,15 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         broker.client.ping()
 
     pool = open_pool(
-        settings.database_url, size=pool_size, statement_timeout_seconds=settings.statement_timeout_seconds
+        settings.database_url,
+        size=pool_size,
+        statement_timeout_seconds=settings.statement_timeout_seconds,
+        # Who is silent for as long as a lease counts as dead, and must not hold locks any longer.
+        idle_timeout_seconds=settings.lease_seconds,
     )
     return Services(
         settings=settings,
         pool=pool,
         embedder=embedder,
-        wake=wake,
         ping_broker=ping,
     )

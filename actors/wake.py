@@ -27,7 +27,7 @@ def send(run: Run) -> None:
         actor_name=actor_name(run.kind, run.stage),
         args=(str(run.id),),
         kwargs={},
-        options={"request_id": run.request_id} if run.request_id else {},
+        options={},
     )
     dramatiq.get_broker().enqueue(message)
 

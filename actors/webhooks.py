@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import dramatiq
-
-from actors.stages import work_on
-from actors.wake import actor_name
-from pipelines.backoff import WEBHOOK
+from actors.stages import stage_actor
 from pipelines.webhook_delivery import deliver
 from storage.webhook_deliveries import KIND, QUEUE, STAGE
 
@@ -14,8 +10,4 @@ from storage.webhook_deliveries import KIND, QUEUE, STAGE
 #: the look-up of a name has time-outs of its own.
 TIME_LIMIT_MS = 300_000
 
-
-@dramatiq.actor(actor_name=actor_name(KIND, STAGE), queue_name=QUEUE, time_limit=TIME_LIMIT_MS)
-def deliver_webhook(run_id: str) -> None:
-    """Attempt one delivery."""
-    work_on(run_id, STAGE, deliver, WEBHOOK)
+deliver_webhook = stage_actor(KIND, STAGE, deliver, queue=QUEUE, time_limit_ms=TIME_LIMIT_MS)

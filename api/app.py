@@ -9,7 +9,9 @@ import falcon
 from api import errors
 from api.middleware.access import Access
 from api.middleware.cors import Cors
+from api.middleware.measuring import Measuring
 from api.middleware.requests import RequestIds
+from api.middleware.tracing import Tracing
 from api.openapi import document
 from api.operations import Operation
 from api.request import ApiRequest
@@ -18,8 +20,11 @@ from api.resources import (
     context,
     docs,
     episodes,
+    jobs,
     memories,
     memory_templates,
+    metrics,
+    runs,
     service,
     subjects,
     support,
@@ -38,6 +43,8 @@ OPERATIONS: list[Operation] = [
     *support.OPERATIONS,
     *memory_templates.OPERATIONS,
     *admin_subjects.OPERATIONS,
+    *jobs.OPERATIONS,
+    *runs.OPERATIONS,
     *service.OPERATIONS,
     *webhooks.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
@@ -54,12 +61,19 @@ def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
     """The application over one process's services."""
     settings = services.settings
     # In this order a request comes in; answers go out the other way round.
-    middleware: list[Any] = [RequestIds(), Cors(settings.cors_origins), Access(settings, PUBLIC_PATHS)]
+    middleware: list[Any] = [
+        Measuring(services.pool),
+        RequestIds(),
+        Tracing(),
+        Cors(settings.cors_origins),
+        Access(settings, PUBLIC_PATHS),
+    ]
     app = falcon.App(request_type=ApiRequest, middleware=middleware)
     app.resp_options.xml_error_serialization = False
     errors.install(app)
     for template, resource in routes(OPERATIONS, services):
         app.add_route(template, resource)
+    app.add_route(metrics.PATH, metrics.Metrics(services.pool))
     app.add_route(docs.DOCUMENT_PATH, docs.Document(document(OPERATIONS, settings)))
     for path in docs.PAGE_PATHS:
         app.add_route(path, docs.Page())

@@ -25,6 +25,10 @@ COMMANDS = {
     "alive": "tell whether a part of the server lives here, for liveness probes",
     "migrate": "bring the database's schema up to date",
     "demo": "tell the running server a support conversation and show what it makes of it",
+    "queues": "show what every queue holds, pause or resume one",
+    "runs": "list runs, show, retry or cancel one",
+    "dead-letters": "list, retry or purge runs that failed for good",
+    "schedules": "show what happens at regular times",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }
@@ -40,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name == asked:
-            module = importlib.import_module(f"cli.{name}")
+            module = importlib.import_module(f"cli.{name.replace('-', '_')}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)

@@ -15,10 +15,12 @@ from types import FrameType
 
 from cli.process import prepare
 from storage import pulses
-from storage.children import StartFailed
 
 #: periodiq forgets the rest of a minute it starts too late in.
 LATE_IN_MINUTE = 55
+
+#: Seconds until Redis is tried again that did not answer.
+RECONNECT_SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,13 +54,15 @@ def run(arguments: argparse.Namespace) -> int:
             super().schedule()
             pulses.beat(data_dir, "scheduler")
 
-    try:
-        scheduler = LivingScheduler(actors=periodic)
-        scheduler.schedule()
-        scheduler.loop()
-    except redis.ConnectionError as ex:
-        raise StartFailed(f"Redis does not answer: {ex}") from ex
-    return 0
+    scheduler = LivingScheduler(actors=periodic)
+    while True:
+        try:
+            scheduler.schedule()
+            scheduler.loop()
+        except redis.RedisError as ex:
+            # Ticks are rows: looking late, or once too often, does no harm.
+            log.warning("Redis is away", reason=type(ex).__name__)
+            time.sleep(RECONNECT_SECONDS)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -7,10 +7,15 @@ import os
 from pathlib import Path
 
 from cli.process import prepare
+from config.metrics import forget_metrics, share_metrics
+from config.queues import QUEUES
 from storage import pulses
 
 #: Milliseconds between looks at an idle queue, at most. Dramatiq's own 1000 is felt; 100 doubles Redis' idle load.
 IDLE_POLL_MS = 250
+
+#: Milliseconds after which a consumer tries Redis again that went away. Dramatiq's own is 3000.
+RECONNECT_MS = 500
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +36,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve the queues until told to stop."""
     settings = prepare("worker", worker_processes=arguments.processes, worker_threads=arguments.threads)
     pulses.forget_all(Path(settings.data_dir), "worker")
+    # Read when dramatiq is imported, which is therefore not done before here.
     os.environ.setdefault("dramatiq_worker_timeout", str(IDLE_POLL_MS))
+    os.environ.setdefault("dramatiq_restart_delay", str(RECONNECT_MS))
+
+    if settings.worker_metrics_port is not None:
+        share_metrics()
 
     from dramatiq.cli import main, make_argument_parser
 
@@ -44,12 +54,13 @@ def run(arguments: argparse.Namespace) -> int:
     ]
     if arguments.queues:
         argv += ["--queues", *arguments.queues]
-    return int(main(make_argument_parser().parse_args(argv)))
+    try:
+        return int(main(make_argument_parser().parse_args(argv)))
+    finally:
+        forget_metrics()
 
 
 def _names(value: str) -> list[str]:
-    from actors.broker import QUEUES
-
     names = [name.strip() for name in value.split(",") if name.strip()]
     unknown = [name for name in names if name not in QUEUES]
     if unknown or not names:

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from gunicorn.glogging import Logger
 
+from config.error_reporting import start_error_reporting
 from config.logging import configure_logging
+from config.metrics import forget_metrics, share_metrics
 from config.settings import load_settings
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ class EventLogger(Logger):  # type: ignore[misc]
 
 
 _settings = load_settings()
+# Before anything imports a metric, in this process or in those it forks.
+share_metrics()
 
 bind = f"[{_settings.host}]:{_settings.port}" if ":" in _settings.host else f"{_settings.host}:{_settings.port}"
 workers = _settings.api_workers
@@ -55,3 +59,14 @@ def on_starting(server: Arbiter) -> None:
 
 def post_fork(server: Arbiter, worker: Worker) -> None:
     configure_logging(_settings, process="api")
+    start_error_reporting(_settings, process="api")
+
+
+def child_exit(server: Arbiter, worker: Worker) -> None:
+    from prometheus_client.multiprocess import mark_process_dead
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Arbiter) -> None:
+    forget_metrics()

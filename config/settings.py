@@ -83,6 +83,11 @@ def optional_seconds(minimum: float, maximum: float) -> Callable[[str], float | 
     return lambda value: parse(value) if value.strip() else None
 
 
+def optional_integer(minimum: int, maximum: int) -> Callable[[str], int | None]:
+    parse = integer(minimum, maximum)
+    return lambda value: parse(value) if value.strip() else None
+
+
 def choice(*options: str) -> Callable[[str], str]:
     def parse(value: str) -> str:
         if value not in options:
@@ -233,6 +238,14 @@ class Settings:
     )
     webhook_retention_hours: int = _setting(
         168, "Hours that delivered webhooks are kept; 0 keeps them for ever, as dead letters are", integer(0, 24 * 3650)
+    )
+    tenant_runs_in_flight: int = _setting(
+        32, "Runs of one tenant and queue that are worked on at the same time, over all workers", integer(1, 10_000)
+    )
+    worker_metrics_port: int | None = _setting(
+        None,
+        "Port on which `statewave worker` serves Prometheus metrics; unset serves none",
+        optional_integer(1, 65535),
     )
     log_format: str = _setting("text", "`text` for a terminal, `json` for a log collector", choice("text", "json"))
     log_level: str = _setting("INFO", "Lowest level that is logged", choice("DEBUG", "INFO", "WARNING", "ERROR"))

@@ -41,3 +41,12 @@ HEALTH = RetryPolicy(attempts=8, base_seconds=1.0, cap_seconds=300.0)
 #: Fifteen hours of trying at most, seven on average: a receiver that is down overnight misses nothing. While its
 #: breaker is open no attempt is used up, so a delivery may wait longer (`pipelines.webhook_delivery.MOST_TRYING`).
 WEBHOOK = RetryPolicy(attempts=12, base_seconds=30.0, cap_seconds=21_600.0)
+#: Housekeeping comes again by itself.
+MAINTENANCE = RetryPolicy(attempts=5, base_seconds=1.0, cap_seconds=60.0)
+
+_BY_KIND = {"health": HEALTH, "maintenance": MAINTENANCE, "webhook": WEBHOOK}
+
+
+def policy_of(kind: str) -> RetryPolicy:
+    """The budget of a kind of run."""
+    return _BY_KIND.get(kind, COMPILE)

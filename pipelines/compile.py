@@ -5,6 +5,7 @@ Both go through the same run row, so a subject is compiled by one at a time, who
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 from uuid import UUID
@@ -14,13 +15,14 @@ import msgspec
 from config.clock import utcnow
 from config.errors import Conflict, NotFound
 from config.ids import uuid7
-from pipelines import publication
+from pipelines import attempts, compile_runs, publication
+from pipelines.compile_runs import COMPILE
 from pipelines.drafting import draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
 from pipelines.services import Services
-from storage import memories, runs, subjects
+from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
-from storage.transactions import tenant_transaction
+from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
 WAIT_SECONDS = 5.0
@@ -64,15 +66,39 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
                 return CompileOutcome(memories=[], remaining_episodes=0)
             run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
             claimed = runs.claim(
-                conn, run.id, stage="compile", lease=timedelta(seconds=services.settings.lease_seconds)
+                conn,
+                run.id,
+                stage=COMPILE,
+                lease=timedelta(seconds=services.settings.lease_seconds),
+                in_place=True,
             )
         if claimed is not None:
-            return _compile_batch(services, claimed)
+            return _compile_in_place(services, claimed)
         if time.monotonic() >= deadline:
             raise Conflict(
                 f"subject {subject_id} is being compiled; ask again when that is done", retry_after=RETRY_AFTER_SECONDS
             )
         time.sleep(POLL_SECONDS)
+
+
+def _compile_in_place(services: Services, run: Run) -> CompileOutcome:
+    """Compile a batch here; if that fails, workers have the run at once instead of when its lease ends."""
+    try:
+        return _compile_batch(services, run)
+    except Conflict:
+        raise  # Somebody else has it already.
+    except BaseException as ex:
+        with contextlib.suppress(*DATABASE_AWAY):
+            _hand_over(services, run, ex)
+        raise
+
+
+def _hand_over(services: Services, run: Run, ex: BaseException) -> None:
+    after = attempts.give_back(services, run, ex) if isinstance(ex, Exception) else run
+    with operator_transaction(services.pool) as conn:
+        if after is not None:
+            runs.release(conn, after)
+        run_dispatch.announce(conn, run.queue)
 
 
 def _compile_batch(services: Services, run: Run) -> CompileOutcome:
@@ -89,6 +115,8 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
             raise Conflict(f"the compilation of subject {subject_id} was taken over", retry_after=RETRY_AFTER_SECONDS)
         published = memories.memories_of_run(conn, run.tenant_id, run.id) if outcome.memories_created else []
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
+        if outcome.remaining_episodes and settings.auto_compile_after_seconds is not None:
+            compile_runs.follow_up(conn, run)
     return CompileOutcome(memories=published, remaining_episodes=outcome.remaining_episodes)
 
 
@@ -100,7 +128,7 @@ def request_compile(services: Services, tenant_id: str, subject_id: str, *, requ
     """
     with tenant_transaction(services.pool, tenant_id) as conn:
         run, joined = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
-    services.wake(run)
+        run_dispatch.announce(conn, run.queue)
     return run, joined
 
 

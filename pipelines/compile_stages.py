@@ -8,53 +8,51 @@ run twice at the same time without a trace.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from uuid import UUID
-
 import msgspec
 
 from config.clock import utcnow
-from pipelines import publication
-from pipelines.drafting import Drafts, draft_subject, load_waiting
+from pipelines import compile_runs, poison, publication
+from pipelines.compile_runs import COMPILE
+from pipelines.drafting import Drafts, Waiting, draft_subject, load_waiting
 from pipelines.embedding import EmbeddedPassages, embed_waiting
+from pipelines.failures import PermanentFailure
 from pipelines.services import Services
-from storage import runs
+from storage import runs, subjects
+from storage.episodes import uncompiled_episodes
 from storage.rows import Run
-from storage.transactions import operator_transaction, tenant_transaction
+from storage.transactions import tenant_transaction
 
-COMPILE = "compile"
 LABEL = "label"
 EMBED = "embed"
 PUBLISH = "publish"
 
-#: Batches that one run drains before it completes, whatever still arrives.
-MOST_BATCHES = 2000
+__all__ = ["COMPILE", "EMBED", "LABEL", "PUBLISH", "compile_one", "draft", "embed", "label", "publish", "subject_of"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_drafts = msgspec.msgpack.Decoder(Drafts).decode
 
 
-def is_quiet(services: Services, run_id: UUID) -> bool:
-    """Whether a waiting run should begin now. An automatic one whose subject is still being written to is put off."""
-    quiet = services.settings.auto_compile_after_seconds
-    if quiet is None:
-        return True
-    with operator_transaction(services.pool) as conn:
-        postponed = runs.postpone_until_quiet(
-            conn,
-            run_id,
-            quiet=timedelta(seconds=quiet),
-            at_latest=timedelta(seconds=services.settings.auto_compile_at_latest_seconds),
-        )
-    return postponed is None
-
-
 def draft(services: Services, run: Run) -> Run | None:
     """Draft memories from the oldest episodes that are not compiled yet."""
+    if poison.is_isolating(run):
+        return _compile_next(services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=services.settings.compile_batch_size)
     drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
     return _advance(services, run, LABEL, _encode(drafts))
+
+
+def _compile_next(services: Services, run: Run) -> Run | None:
+    """Compile the oldest waiting episode by itself, all stages in one."""
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=1)
+    drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
+    embedded = embed_waiting(waiting, drafts, services.embedder)
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
+        if outcome is None:
+            return None
+        return compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
 
 
 def label(services: Services, run: Run) -> Run | None:
@@ -86,13 +84,34 @@ def publish(services: Services, run: Run) -> Run | None:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
-        created = int(run.params.get("memories_created", 0)) + outcome.memories_created
-        batches = int(run.params.get("batches", 0)) + 1
-        if outcome.remaining_episodes and batches < MOST_BATCHES:
-            runs.begin_again(conn, run, stage=COMPILE, params={"memories_created": created, "batches": batches})
-            return msgspec.structs.replace(run, stage=COMPILE)
-        runs.complete(conn, run, result={"memories_created": created})
-        return msgspec.structs.replace(run, state="completed")
+        return compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+
+
+def compile_one(services: Services, run: Run) -> Run | None:
+    """Compile an episode that was set aside, behind its subject's watermark, wholly. None when the run was lost.
+
+    Raises:
+        PermanentFailure: when it still cannot be compiled.
+    """
+    subject_id, seq = subject_of(run), int(run.params["seq"])
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        progress = subjects.progress(conn, run.tenant_id, subject_id)
+        episodes = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=seq - 1, limit=1)
+    if progress is None or not episodes:
+        return None
+    waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers)
+    drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
+    if drafts.failed:
+        raise PermanentFailure(drafts.failed[0].error)
+    embedded = embed_waiting(waiting, drafts, services.embedder)
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        outcome = publication.publish(
+            conn, run, drafts, embedded, settings=services.settings, now=utcnow(), behind_watermark=True
+        )
+        if outcome is None:
+            return None
+        runs.complete(conn, run, result={"memories_created": outcome.memories_created})
+    return msgspec.structs.replace(run, state="completed")
 
 
 def subject_of(run: Run) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from config.ids import uuid7
 from pipelines.compilation import DraftMemory, EpisodeInput, Utterance
 from pipelines.episode_text import episode_turns
+from pipelines.failures import describe
 from pipelines.heuristic import compile_episode
 from pipelines.passages import Passage, memory_passage, split_episode
 from storage import subjects
@@ -28,10 +29,19 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     speakers: list[str]
 
 
+class FailedEpisode(msgspec.Struct, frozen=True, kw_only=True):
+    """An episode that cannot be compiled, and why."""
+
+    id: UUID
+    seq: int
+    error: str
+
+
 class Drafts(msgspec.Struct, frozen=True, kw_only=True):
     """What compiling a batch of episodes proposes; `ids[i]` will be the id of `memories[i]` if it is published.
 
-    The batch is all episodes with sequence numbers after `after_seq` up to `through_seq`.
+    The batch is all episodes with sequence numbers after `after_seq` up to `through_seq`; nothing was drafted from
+    those that `failed`.
     """
 
     after_seq: int
@@ -39,6 +49,7 @@ class Drafts(msgspec.Struct, frozen=True, kw_only=True):
     episodes: int
     ids: list[UUID]
     memories: list[DraftMemory]
+    failed: list[FailedEpisode] = []
 
 
 def load_waiting(conn: Connection, tenant_id: str, subject_id: str, *, limit: int) -> Waiting:
@@ -51,15 +62,15 @@ def load_waiting(conn: Connection, tenant_id: str, subject_id: str, *, limit: in
 
 
 def draft_subject(waiting: Waiting, *, kind_ttl_days: Mapping[str, int]) -> Drafts:
-    """Compile every waiting episode with the heuristic compiler."""
+    """Compile every waiting episode with the heuristic compiler. One that it fails on does not stop the others."""
     drafts: list[DraftMemory] = []
+    failed: list[FailedEpisode] = []
     for episode in waiting.episodes:
-        payload, metadata = _decode_object(episode.payload), _decode_object(episode.metadata)
-        turns = episode_turns(payload, episode.body, source=episode.source, metadata=metadata, known=waiting.speakers)
-        utterances = [
-            Utterance(turn.speaker or None, turn.role, episode.body[turn.start : turn.stop], turn.at) for turn in turns
-        ]
-        drafts += compile_episode(_input(episode, payload, metadata), utterances, kind_ttl_days=kind_ttl_days)
+        try:
+            drafts += _draft_episode(episode, waiting.speakers, kind_ttl_days)
+        except Exception as ex:
+            # Rules over one episode's text read nothing else: whatever they raise, they would raise again.
+            failed.append(FailedEpisode(id=episode.id, seq=episode.seq, error=describe(ex)))
     last = waiting.episodes[-1].seq if waiting.episodes else waiting.after_seq
     return Drafts(
         after_seq=waiting.after_seq,
@@ -67,7 +78,19 @@ def draft_subject(waiting: Waiting, *, kind_ttl_days: Mapping[str, int]) -> Draf
         episodes=len(waiting.episodes),
         ids=[uuid7() for _ in drafts],
         memories=drafts,
+        failed=failed,
     )
+
+
+def _draft_episode(
+    episode: UncompiledEpisode, speakers: Sequence[str], kind_ttl_days: Mapping[str, int]
+) -> list[DraftMemory]:
+    payload, metadata = _decode_object(episode.payload), _decode_object(episode.metadata)
+    turns = episode_turns(payload, episode.body, source=episode.source, metadata=metadata, known=speakers)
+    utterances = [
+        Utterance(turn.speaker or None, turn.role, episode.body[turn.start : turn.stop], turn.at) for turn in turns
+    ]
+    return compile_episode(_input(episode, payload, metadata), utterances, kind_ttl_days=kind_ttl_days)
 
 
 def passages_of_episodes(episodes: Sequence[UncompiledEpisode], speakers: Sequence[str]) -> list[Passage]:

@@ -52,8 +52,10 @@ class EmbeddedPassages:
 
 
 def embed_waiting(waiting: Waiting, drafts: Drafts, embedder: Embedder | None) -> EmbeddedPassages:
-    """Embed a batch: the turns of its episodes, and the memories drafted from them."""
-    turns = passages_of_episodes(waiting.episodes, waiting.speakers)
+    """Embed a batch: the turns of its episodes without those that failed, and the memories drafted from them."""
+    failed = {episode.id for episode in drafts.failed}
+    episodes = [episode for episode in waiting.episodes if episode.id not in failed]
+    turns = passages_of_episodes(episodes, waiting.speakers)
     return embed_passages(turns, passages_of_drafts(drafts), embedder, speakers=waiting.speakers)
 
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from config.settings import Settings
-from pipelines import conflicts, webhook_events
+from pipelines import conflicts, poison, webhook_events
 from pipelines.compilation import ExistingMemory
 from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
@@ -40,18 +40,30 @@ class Publication:
 
 
 def publish(
-    conn: Connection, run: Run, drafts: Drafts, embedded: EmbeddedPassages, *, settings: Settings, now: datetime
+    conn: Connection,
+    run: Run,
+    drafts: Drafts,
+    embedded: EmbeddedPassages,
+    *,
+    settings: Settings,
+    now: datetime,
+    behind_watermark: bool = False,
 ) -> Publication | None:
     """Make a batch of a run visible. None when the run was lost to another worker or erased with its subject.
 
-    A batch that was published already (its worker died before it could say so) changes nothing.
+    A batch that was published already (its worker died before it could say so) changes nothing. Episodes that failed
+    become dead letters of their own, and the watermark passes them.
+
+    Args:
+        behind_watermark: the batch is one that was passed before; the caller completes the run in this transaction,
+            so it is published once.
     """
     subject_id = run.subject_id or ""
     # Subject before run, as everywhere: whoever erases or appends takes the locks in the same order.
     progress = subjects.progress(conn, run.tenant_id, subject_id, lock=True)
     if progress is None or not runs.hold(conn, run):
         return None
-    if progress.compiled_seq != drafts.after_seq:
+    if progress.compiled_seq != drafts.after_seq and not behind_watermark:
         return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
     existing = _rivals(conn, run.tenant_id, subject_id, drafts)
     resolution = conflicts.resolve(drafts.memories, [_existing(rival) for rival in existing])
@@ -76,7 +88,7 @@ def publish(
         run.tenant_id,
         subject_id,
         compiled_seq=drafts.through_seq,
-        episodes=drafts.episodes,
+        episodes=0 if behind_watermark else drafts.episodes,
         memories=created,
         passages=len(kept),
         speakers=embedded.speakers,
@@ -85,6 +97,8 @@ def publish(
         webhook_events.memories_compiled(
             conn, settings, run.tenant_id, subject_id, memories_created=created, request_id=run.request_id
         )
+    for episode in drafts.failed:
+        poison.keep_dead_letter(conn, run, episode)
     return Publication(memories_created=created, remaining_episodes=progress.uncompiled - drafts.episodes)
 
 

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
-import psycopg
 
+from pipelines.schema import schema
 from pipelines.services import Services
-from storage import health
-from storage.transactions import operator_transaction
+from storage import health, run_operations
+from storage.transactions import Connection, operator_transaction
 
-#: Seconds that due work may wait for a worker before the queue counts as stuck.
+#: Seconds that due work may wait for a worker, or be worked on, before a queue counts as stuck (contract: 30 minutes).
 STUCK_AFTER_SECONDS = 1800
+
+#: Seconds to wait for a connection: a probe must answer before whoever asks gives up.
+CONNECT_SECONDS = 2.0
+
+
+#: What a check that found something comes to.
+Failure: TypeAlias = Literal["degraded", "fail"]
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -35,11 +42,20 @@ class Readiness(msgspec.Struct, frozen=True, kw_only=True):
 
 def readiness(services: Services) -> Readiness:
     """Look at everything the server depends on. Answers also when nothing works; raises never."""
-    checks = [
-        _timed("database", lambda: _database(services), failure="fail"),
-        _timed("broker", lambda: _broker(services), failure="degraded"),
-        _timed("queue", lambda: _queue(services), failure="degraded"),
+    database = _timed("database", lambda: _database(services), failure="fail")
+    checks = [database]
+    probes: list[tuple[str, Callable[[], str | None], Failure]] = [
+        ("schema", lambda: _schema(services), "fail"),
+        ("queue", lambda: _of_runs(services, _queue), "degraded"),
+        ("quarantine", lambda: _of_runs(services, _quarantine), "degraded"),
     ]
+    for name, probe, failure in probes:
+        if database.status == "ok":
+            checks.append(_timed(name, probe, failure=failure))
+        else:
+            # Each would wait for the same connection; a probe must answer before whoever asks gives up.
+            checks.append(Check(name=name, status="degraded", detail="unknown while the database does not answer"))
+    checks.append(_timed("broker", lambda: _broker(services), failure="degraded"))
     if any(check.status == "fail" for check in checks):
         return Readiness(status="not_ready", checks=checks)
     if any(check.status == "degraded" for check in checks):
@@ -47,7 +63,7 @@ def readiness(services: Services) -> Readiness:
     return Readiness(status="ready", checks=checks)
 
 
-def _timed(name: str, probe: Callable[[], str | None], *, failure: Literal["degraded", "fail"]) -> Check:
+def _timed(name: str, probe: Callable[[], str | None], *, failure: Failure) -> Check:
     """Run a probe. It returns a complaint or nothing; an exception is a complaint too."""
     started = time.perf_counter()
     try:
@@ -60,9 +76,15 @@ def _timed(name: str, probe: Callable[[], str | None], *, failure: Literal["degr
 
 
 def _database(services: Services) -> str | None:
-    with services.pool.connection(timeout=2) as conn:
+    with operator_transaction(services.pool, wait_seconds=CONNECT_SECONDS) as conn:
         conn.execute("select 1")
     return None
+
+
+def _schema(services: Services) -> str | None:
+    state = schema(services)
+    # A newer schema is what servers of the old version see during every rolling update: they go on.
+    return state.summary if state.pending or state.edited else None
 
 
 def _broker(services: Services) -> str | None:
@@ -70,12 +92,24 @@ def _broker(services: Services) -> str | None:
     return None
 
 
-def _queue(services: Services) -> str | None:
-    try:
-        with operator_transaction(services.pool) as conn:
-            waiting = health.longest_wait_seconds(conn)
-    except psycopg.OperationalError:
-        return None  # The database check says so already.
-    if waiting is not None and waiting > STUCK_AFTER_SECONDS:
-        return f"due work has been waiting for {int(waiting // 60)} minutes: are workers running?"
-    return None
+def _of_runs(services: Services, look: Callable[[Connection], str | None]) -> str | None:
+    with operator_transaction(services.pool) as conn:
+        return look(conn)
+
+
+def _queue(conn: Connection) -> str | None:
+    complaints = [
+        f"due work of {queue} has been waiting for {seconds / 60:.0f} minutes: are workers running?"
+        for queue, seconds in sorted(health.longest_waits(conn).items())
+        if seconds > STUCK_AFTER_SECONDS
+    ]
+    running = health.longest_running(conn)
+    if running is not None and running > STUCK_AFTER_SECONDS:
+        complaints.append(f"a run has been at one stage for {running / 60:.0f} minutes")
+    complaints += [f"{queue} is paused" for queue in health.paused_queues(conn)]
+    return "; ".join(complaints) or None
+
+
+def _quarantine(conn: Connection) -> str | None:
+    lanes = [f"{queue}/{kind} ({count})" for queue, kind, count in run_operations.quarantined_lanes(conn)]
+    return f"runs that killed their workers wait for an operator: {', '.join(lanes)}" if lanes else None

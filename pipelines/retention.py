@@ -6,11 +6,14 @@ from datetime import timedelta
 
 from config.clock import utcnow
 from pipelines.services import Services
-from storage import memories, runs
+from storage import memories, run_operations, schedules
 from storage.transactions import operator_transaction
 
 #: Rows per transaction, so that a purge never holds locks for long.
 BATCH = 1000
+
+#: How long the ticks of schedules are kept.
+TICKS_KEPT = timedelta(days=7)
 
 
 def purge_finished_runs(services: Services) -> int:
@@ -26,7 +29,7 @@ def purge_finished_runs(services: Services) -> int:
     total = 0
     while True:
         with operator_transaction(services.pool) as conn:
-            deleted = runs.purge_finished(conn, before=before, limit=BATCH)
+            deleted = run_operations.purge_finished(conn, before=before, limit=BATCH)
         total += deleted
         if deleted < BATCH:
             return total
@@ -45,3 +48,13 @@ def tombstone_expired(services: Services) -> int:
         total += changed
         if changed < BATCH:
             return total
+
+
+def purge_ticks(services: Services) -> int:
+    """Forget ticks that are older than a week.
+
+    Returns:
+        How many were forgotten.
+    """
+    with operator_transaction(services.pool) as conn:
+        return schedules.purge_ticks(conn, before=utcnow() - TICKS_KEPT)

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from storage.rows import Run
 from storage.transactions import Pool
 
 
@@ -36,7 +35,5 @@ class Services:
     settings: Settings
     pool: Pool
     embedder: Embedder | None
-    #: Tells the workers that a run is ready. Called after commit; it may fail or be lost, the relay makes good.
-    wake: Callable[[Run], None]
     #: Raises when the broker does not answer.
     ping_broker: Callable[[], None]

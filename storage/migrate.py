@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 import psycopg
 
@@ -79,7 +80,7 @@ def available() -> list[Migration]:
 def schema_state(database_url: str) -> SchemaState:
     """Compare the database with the migrations this version ships."""
     with psycopg.connect(database_url, autocommit=True) as conn:
-        return _state(conn)
+        return schema_state_of(conn)
 
 
 def require_current_schema(database_url: str) -> None:
@@ -103,7 +104,7 @@ def migrate(database_url: str) -> list[str]:
     with psycopg.connect(database_url, autocommit=True) as conn:
         conn.execute("select pg_advisory_lock(%s)", (LOCK,))
         conn.execute(_TABLE)
-        state = _state(conn)
+        state = schema_state_of(conn)
         if state.unknown or state.edited:
             raise SchemaMismatch(state.summary)
         for migration in available():
@@ -118,7 +119,8 @@ def migrate(database_url: str) -> list[str]:
     return applied
 
 
-def _state(conn: psycopg.Connection[tuple[object, ...]]) -> SchemaState:
+def schema_state_of(conn: psycopg.Connection[Any]) -> SchemaState:
+    """The same over a connection that is open already."""
     row = conn.execute("select to_regclass('schema_migrations') is not null").fetchone()
     applied: dict[str, str] = {}
     if row is not None and row[0]:

@@ -55,6 +55,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One durable piece of asynchronous work.
 
     `fence` grows with every claim; a worker may commit only while the row still carries the fence it was given.
+    `attempts` counts failures of the current stage, the present claim included; `crashes` counts dead workers.
     """
 
     id: UUID
@@ -65,11 +66,16 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     state: str
     attempts: int
+    crashes: int
+    quarantined: bool
     fence: int
     params: dict[str, Any]
     result: dict[str, Any] | None
     error: str | None
     request_id: str | None
+    traceparent: str | None
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+    #: How long it had waited to be claimed; known to whoever just claimed it.
+    waited_seconds: float = 0.0

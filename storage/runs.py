@@ -7,11 +7,13 @@
 A run is claimed by compare-and-set. The claim raises `fence` and sets `lease_until`; every later write of the worker
 repeats the fence in its `where`, so a worker that was taken for dead cannot write any more. Runs with the same
 `unique_key` go one after the other, oldest first; one that has not begun is joined by further requests.
+
+Runs of any kind are made by `storage.new_runs`, handed out by `storage.run_dispatch`, and seen and steered by
+operators through `storage.run_operations`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,18 +21,20 @@ from uuid import UUID
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
+from config.tracing import current_traceparent
 from storage.rows import Run
 from storage.transactions import Connection
 
-_COLUMNS = (
-    "id, tenant_id, subject_id, kind, queue, stage, state, attempts, fence, params, result, error, request_id,"
-    " created_at, started_at, finished_at"
+COLUMNS = (
+    "id, tenant_id, subject_id, kind, queue, stage, state, attempts, crashes, quarantined, fence, params, result,"
+    " error, request_id, traceparent, created_at, started_at, finished_at"
 )
 
 _REQUEST = """
-insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after, params, request_id)
+insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after, params, request_id,
+                  traceparent)
 select r.id, %(tenant)s, r.subject_id, %(kind)s, %(queue)s, %(stage)s, 'pending', %(kind)s || ':' || r.subject_id,
-       coalesce(%(run_after)s, now()), %(params)s, %(request_id)s
+       coalesce(%(run_after)s, now()), %(params)s, %(request_id)s, %(traceparent)s
   from unnest(%(ids)s::uuid[], %(subjects)s::text[]) as r (id, subject_id)
 """
 
@@ -44,80 +48,99 @@ _REQUEST_SOONER = (
 on conflict (tenant_id, unique_key) where joinable and state = 'pending' do update
    set run_after = least(runs.run_after, excluded.run_after),
        params = excluded.params,
-       request_id = excluded.request_id
-returning {_COLUMNS}, (xmax <> 0) as joined
+       request_id = excluded.request_id,
+       traceparent = excluded.traceparent
+returning {COLUMNS}, (xmax <> 0) as joined
 """
 )
 
+_WAITED = "extract(epoch from now() - greatest(run_after, ready_at, lease_until))::float8"
+
+# A lease that ran out belonged to a worker that died or stalled: a crash, which is not one of the run's attempts.
 _CLAIM = f"""
 update runs
-   set state = 'running', joinable = false, fence = fence + 1, attempts = attempts + %(attempt)s,
-       lease_until = now() + %(lease)s, started_at = coalesce(started_at, now())
+   set state = 'running', joinable = false, fence = fence + 1,
+       attempts = attempts + case when lease_until is null then 1 else 0 end,
+       crashes = crashes + case when lease_until is null then 0 else 1 end,
+       timings = with_timing(timings, stage, 'wait', {_WAITED}, 1),
+       lease_until = now() + %(lease)s, claimed_at = now(), woken_at = now(), started_at = coalesce(started_at, now())
  where id = %(id)s and state in ('pending', 'running') and run_after <= now()
    and (lease_until is null or lease_until < now())
    and (%(stage)s::text is null or stage = %(stage)s)
+   and case when %(in_place)s then crashes = 0 and lease_until is null
+            else not exists (select 1 from queue_pauses p where p.queue = runs.queue) end
    and not exists (
        select 1 from runs earlier
         where earlier.tenant_id = runs.tenant_id and earlier.unique_key = runs.unique_key
           and earlier.state in ('pending', 'running')
           and (earlier.created_at, earlier.id) < (runs.created_at, runs.id))
-returning {_COLUMNS}
+returning {COLUMNS},
+          greatest(extract(epoch from claimed_at - greatest(run_after, ready_at)), 0)::float8 as waited_seconds
 """
 
 _HOLDS = "id = %(id)s and fence = %(fence)s and state = 'running'"
 
-_ADVANCE = f"update runs set stage = %(stage)s, lease_until = null, attempts = 0 where {_HOLDS}"
+_WORKED = (
+    "timings = with_timing(timings, stage, 'run', extract(epoch from clock_timestamp() - claimed_at)::float8, 0),"
+    " lease_until = null"
+)
 
-_COMPLETE = f"""
-update runs set state = 'completed', lease_until = null, finished_at = now(), result = %(result)s where {_HOLDS}
+_ENTRY = (
+    "jsonb_build_object('at', now(), 'stage', stage, 'attempt', attempts, 'crashes', crashes, 'error', %(error)s::text)"
+)
+
+_ADVANCE = f"""
+update runs set {_WORKED}, stage = %(stage)s, attempts = 0, ready_at = clock_timestamp(), woken_at = clock_timestamp()
+ where {_HOLDS}
 """
 
-_RETRY = f"""
+_BEGIN_AGAIN = f"""
 update runs
-   set state = 'pending', lease_until = null, run_after = now() + %(delay)s, error = %(error)s,
-       errors = errors || jsonb_build_object('at', now(), 'stage', stage, 'attempt', attempts, 'error', %(error)s::text)
+   set {_WORKED}, stage = %(stage)s, attempts = 0, crashes = least(crashes, %(crashes)s), params = params || %(params)s,
+       ready_at = clock_timestamp(), woken_at = clock_timestamp(), error = coalesce(%(error)s, error),
+       errors = case when %(error)s::text is null then errors else with_error(errors, {_ENTRY}) end
+ where {_HOLDS}
+"""
+
+_COMPLETE = f"""
+update runs set {_WORKED}, state = 'completed', finished_at = now(), result = %(result)s, crashes = 0 where {_HOLDS}
+"""
+
+_ERROR = f"error = %(error)s, errors = with_error(errors, {_ENTRY})"
+
+_RETRY = f"""
+update runs set {_WORKED}, {_ERROR}, state = 'pending', run_after = now() + %(delay)s, ready_at = now(), woken_at = null
  where {_HOLDS}
 """
 
 _POSTPONE_HELD = f"""
-update runs set state = 'pending', lease_until = null, attempts = attempts - 1, run_after = now() + %(delay)s
+update runs
+   set {_WORKED}, state = 'pending', attempts = attempts - 1, run_after = now() + %(delay)s, ready_at = now(),
+       woken_at = null
  where {_HOLDS}
 """
 
 _FAIL = f"""
 update runs
-   set state = 'failed', lease_until = null, finished_at = now(), error = %(error)s,
-       errors = errors || jsonb_build_object('at', now(), 'stage', stage, 'attempt', attempts, 'error', %(error)s::text)
+   set {_WORKED}, {_ERROR}, state = 'failed', finished_at = now(), quarantined = %(quarantined)s,
+       params = params || %(params)s
  where {_HOLDS}
 """
 
-_POSTPONE = """
-update runs r set run_after = least(s.last_episode_at + %(quiet)s, r.created_at + %(at_latest)s)
-  from subjects s
- where r.id = %(id)s and r.joinable and r.state = 'pending' and not r.params ? 'explicit'
-   and s.tenant_id = r.tenant_id and s.subject_id = r.subject_id
-   and least(s.last_episode_at + %(quiet)s, r.created_at + %(at_latest)s) > now()
-returning run_after
-"""
-
-_WAKE_DUE = f"""
-update runs set woken_at = now()
- where id in (
-    select id from runs
-     where queue = any(%(queues)s) and state in ('pending', 'running') and run_after <= now()
-       and (lease_until is null or lease_until < now())
-       and (woken_at is null or woken_at < run_after or woken_at < now() - %(patience)s)
-     order by run_after
-     limit %(limit)s
-       for update skip locked)
-returning {_COLUMNS}
+_RELEASE = f"""
+update runs set {_WORKED}, fence = fence + 1, attempts = greatest(attempts - 1, 0), woken_at = null, ready_at = now()
+ where {_HOLDS}
 """
 
 
 def schedule_compiles(
-    conn: Connection, tenant_id: str, runs: dict[str, UUID], *, run_after: datetime, request_id: str | None
+    conn: Connection, tenant_id: str, runs: dict[str, UUID], *, run_after: datetime | None, request_id: str | None
 ) -> None:
-    """See to it that each subject has a compile run that has not begun; one that waits already is left as it is."""
+    """See to it that each subject has a compile run that has not begun; one that waits already is left as it is.
+
+    Args:
+        run_after: when a new one is due; None for now.
+    """
     conn.execute(_REQUEST_ONCE, _request(tenant_id, runs, run_after, request_id, {}))
 
 
@@ -135,28 +158,30 @@ def request_compile(
     row = cursor.fetchone()
     assert row is not None
     *values, joined = row
-    names = _COLUMNS.split(", ")
+    names = COLUMNS.split(", ")
     return Run(**dict(zip(names, values, strict=True))), bool(joined)
 
 
-def claim(conn: Connection, run_id: UUID, *, stage: str | None, lease: timedelta, attempt: bool = True) -> Run | None:
+def claim(conn: Connection, run_id: UUID, *, stage: str | None, lease: timedelta, in_place: bool = False) -> Run | None:
     """Take the run if it is due, at this stage, held by nobody and the oldest of its key; otherwise None.
+
+    A lease of somebody else that ran out is taken over, and counted as a crash.
 
     Args:
         stage: the stage the caller would do; None takes any.
         lease: how long the claim holds without `extend_lease`.
-        attempt: whether the claim counts as an attempt.
+        in_place: the caller waits for the result and works on the run itself, instead of a worker. It may take one of
+            a paused queue, but none that has brought a worker down.
     """
+    parameters = {"id": run_id, "stage": stage, "lease": lease, "in_place": in_place}
     with conn.cursor(row_factory=class_row(Run)) as cursor:
-        return cursor.execute(
-            _CLAIM, {"id": run_id, "stage": stage, "lease": lease, "attempt": int(attempt)}
-        ).fetchone()
+        return cursor.execute(_CLAIM, parameters).fetchone()
 
 
 def extend_lease(conn: Connection, run: Run, *, lease: timedelta) -> bool:
     """Heartbeat. False when the run was lost to another worker, finished or erased."""
     cursor = conn.execute(
-        f"update runs set lease_until = now() + %(lease)s where {_HOLDS}",
+        f"update runs set lease_until = now() + %(lease)s where {_HOLDS} and lease_until is not null",
         {"id": run.id, "fence": run.fence, "lease": lease},
     )
     return cursor.rowcount == 1
@@ -169,7 +194,10 @@ def hold(conn: Connection, run: Run) -> bool:
 
 
 def advance(conn: Connection, run: Run, *, next_stage: str, output: bytes) -> bool:
-    """Keep what the run's stage made and open the next one to any worker. False when the run was lost."""
+    """Keep what the run's stage made and open the next one to any worker. False when the run was lost.
+
+    It counts as woken: the caller does the next stage itself or sends a message for it.
+    """
     cursor = conn.execute(_ADVANCE, {"id": run.id, "fence": run.fence, "stage": next_stage})
     if cursor.rowcount == 0:
         return False
@@ -193,23 +221,27 @@ def stage_output(conn: Connection, run: Run, stage: str) -> bytes | None:
 def complete(conn: Connection, run: Run, *, result: dict[str, Any]) -> bool:
     """Finish the run and drop its staged outputs. False when the run was lost."""
     cursor = conn.execute(_COMPLETE, {"id": run.id, "fence": run.fence, "result": Jsonb(result)})
-    if cursor.rowcount == 0:
-        return False
-    conn.execute("delete from stage_outputs where run_id = %s", (run.id,))
-    return True
+    return _forget_outputs(conn, run) if cursor.rowcount else False
 
 
-def begin_again(conn: Connection, run: Run, *, stage: str, params: dict[str, Any]) -> bool:
-    """Open a stage for the next batch of the same run, forgetting the outputs of the last one."""
-    cursor = conn.execute(
-        "update runs set stage = %(stage)s, lease_until = null, attempts = 0, params = params || %(params)s"
-        f" where {_HOLDS}",
-        {"id": run.id, "fence": run.fence, "stage": stage, "params": Jsonb(params)},
-    )
-    if cursor.rowcount == 0:
-        return False
-    conn.execute("delete from stage_outputs where run_id = %s", (run.id,))
-    return True
+def begin_again(
+    conn: Connection, run: Run, *, stage: str, params: dict[str, Any], crashes: int = 0, error: str | None = None
+) -> bool:
+    """Open a stage for the next batch of the same run, forgetting the outputs of the last one.
+
+    Args:
+        crashes: what the count of crashes comes down to at most, because the run made progress.
+        error: why, when it is not progress.
+    """
+    parameters = {
+        "id": run.id,
+        "fence": run.fence,
+        "stage": stage,
+        "params": Jsonb(params),
+        "crashes": crashes,
+        "error": error,
+    }
+    return _forget_outputs(conn, run) if conn.execute(_BEGIN_AGAIN, parameters).rowcount else False
 
 
 def retry_later(conn: Connection, run: Run, *, delay: timedelta, error: str) -> bool:
@@ -223,50 +255,42 @@ def postpone(conn: Connection, run: Run, *, delay: timedelta) -> bool:
     return conn.execute(_POSTPONE_HELD, {"id": run.id, "fence": run.fence, "delay": delay}).rowcount == 1
 
 
-def fail(conn: Connection, run: Run, *, error: str) -> bool:
-    """Make the run a dead letter: it stays, with its history, until an operator acts."""
-    return conn.execute(_FAIL, {"id": run.id, "fence": run.fence, "error": error}).rowcount == 1
+def fail(
+    conn: Connection, run: Run, *, error: str, quarantined: bool = False, params: dict[str, Any] | None = None
+) -> bool:
+    """Make the run a dead letter: it stays, with its history, until an operator acts.
 
-
-def postpone_until_quiet(conn: Connection, run_id: UUID, *, quiet: timedelta, at_latest: timedelta) -> datetime | None:
-    """Move a waiting automatic compile to the time at which its subject will have been quiet for `quiet`.
-
-    A subject that never goes quiet is compiled `at_latest` after the run was made. A run that somebody asked for
-    explicitly, or that has begun, is left alone.
-
-    Returns:
-        When the run is due now; None when it was left alone because it is due already.
+    Args:
+        quarantined: whether it is one that kills its workers.
+        params: what joins its parameters, for the attempt that an operator may ask for.
     """
-    row = conn.execute(_POSTPONE, {"id": run_id, "quiet": quiet, "at_latest": at_latest}).fetchone()
-    return row[0] if row else None
+    parameters = {
+        "id": run.id,
+        "fence": run.fence,
+        "error": error,
+        "quarantined": quarantined,
+        "params": Jsonb(params or {}),
+    }
+    return conn.execute(_FAIL, parameters).rowcount == 1
 
 
-def wake_due(conn: Connection, queues: Sequence[str], *, patience: timedelta, limit: int) -> list[Run]:
-    """Runs that are due, held by nobody, and not woken within `patience`; they count as woken from now on.
+def release(conn: Connection, run: Run) -> bool:
+    """Give the run back untouched, to be claimed at once: its worker is told to stop. Neither attempt nor crash.
 
-    Any number of relays may call it at once: each run goes to one of them. Index: runs_due.
+    The fence is raised, so that a thread which works on nevertheless cannot commit.
     """
-    with conn.cursor(row_factory=class_row(Run)) as cursor:
-        return cursor.execute(_WAKE_DUE, {"queues": list(queues), "patience": patience, "limit": limit}).fetchall()
+    return conn.execute(_RELEASE, {"id": run.id, "fence": run.fence}).rowcount == 1
 
 
 def find(conn: Connection, run_id: UUID) -> Run | None:
     """The run, if the transaction's tenant may see it."""
     with conn.cursor(row_factory=class_row(Run)) as cursor:
-        return cursor.execute(f"select {_COLUMNS} from runs where id = %s", (run_id,)).fetchone()
+        return cursor.execute(f"select {COLUMNS} from runs where id = %s", (run_id,)).fetchone()
 
 
-def purge_finished(conn: Connection, *, before: datetime, limit: int) -> int:
-    """Delete runs that completed or were cancelled before a moment, at most `limit`.
-
-    Dead letters stay, and so do webhooks: `storage.webhook_log` keeps them for a time of their own.
-    """
-    cursor = conn.execute(
-        "delete from runs where id in (select id from runs where finished_at < %s"
-        " and state in ('completed', 'cancelled') and kind <> 'webhook' order by finished_at limit %s)",
-        (before, limit),
-    )
-    return cursor.rowcount
+def _forget_outputs(conn: Connection, run: Run) -> bool:
+    conn.execute("delete from stage_outputs where run_id = %s", (run.id,))
+    return True
 
 
 def _request(
@@ -282,4 +306,5 @@ def _request(
         "run_after": run_after,
         "params": Jsonb(params),
         "request_id": request_id,
+        "traceparent": current_traceparent(),
     }

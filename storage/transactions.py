@@ -27,6 +27,9 @@ Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
 #: Statements sent since the value was last reset: lets a request report what it cost in round trips.
 statements_sent: ContextVar[int] = ContextVar("statements_sent", default=0)
 
+#: What statements raise when the database is away, restarts, or has cut the connection.
+DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
+
 #: Seconds a request waits for a connection before it is told that the service is unavailable.
 POOL_TIMEOUT_SECONDS = 5.0
 
@@ -43,13 +46,19 @@ class CountingCursor(psycopg.Cursor[TupleRow]):
         return super().execute(query, params, prepare=prepare, binary=binary)
 
 
-def open_pool(database_url: str, *, size: int = 10, statement_timeout_seconds: float = 30.0) -> Pool:
+def open_pool(
+    database_url: str, *, size: int = 10, statement_timeout_seconds: float = 30.0, idle_timeout_seconds: float = 30.0
+) -> Pool:
     """Open a pool of at most `size` connections for this process. Open it after a fork, never before.
+
+    Args:
+        size: how many connections at most.
+        statement_timeout_seconds: longest time of one statement.
+        idle_timeout_seconds: longest silence within a transaction. A process that stalls loses its locks with it.
 
     Raises:
         psycopg_pool.PoolTimeout: when the server does not answer within ten seconds.
     """
-    milliseconds = int(statement_timeout_seconds * 1000)
     pool: Pool = ConnectionPool(
         database_url,
         open=False,
@@ -57,7 +66,7 @@ def open_pool(database_url: str, *, size: int = 10, statement_timeout_seconds: f
         max_size=size,
         timeout=POOL_TIMEOUT_SECONDS,
         max_lifetime=1800,
-        configure=_configure(milliseconds),
+        configure=_configure(statement_timeout_seconds, idle_timeout_seconds),
         kwargs={"autocommit": True, "cursor_factory": CountingCursor, "application_name": "statewave"},
     )
     pool.open(wait=True, timeout=10)
@@ -71,11 +80,12 @@ class _RawJson(Loader):
         return msgspec.Raw(bytes(data))
 
 
-def _configure(statement_timeout_ms: int) -> Any:
+def _configure(statement_timeout_seconds: float, idle_timeout_seconds: float) -> Any:
     def configure(conn: Connection) -> None:
         conn.adapters.register_loader("json", _RawJson)
         conn.execute(
-            f"set statement_timeout = {statement_timeout_ms}; set idle_in_transaction_session_timeout = 60000;"
+            f"set statement_timeout = {int(statement_timeout_seconds * 1000)};"
+            f" set idle_in_transaction_session_timeout = {int(idle_timeout_seconds * 1000)};"
             " set timezone = 'UTC'"
         )
 
@@ -90,9 +100,13 @@ def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
-def operator_transaction(pool: Pool) -> Iterator[Connection]:
-    """A transaction over all tenants, for sweeps and operators."""
-    with _transaction(pool, _begin("statewave_operator", "")) as conn:
+def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> Iterator[Connection]:
+    """A transaction over all tenants, for sweeps and operators.
+
+    Args:
+        wait_seconds: how long to wait for a connection, where the pool's own patience is too long.
+    """
+    with _transaction(pool, _begin("statewave_operator", ""), wait_seconds) as conn:
         yield conn
 
 
@@ -103,13 +117,34 @@ def _begin(role: str, tenant_id: str) -> sql.Composed:
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: sql.Composed) -> Iterator[Connection]:
-    with pool.connection() as conn:
-        conn.execute(begin)
+def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
+    conn = _begun(pool, begin, wait_seconds)
+    try:
         try:
             yield conn
         except BaseException:
-            with contextlib.suppress(psycopg.OperationalError):
+            with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
             raise
         conn.execute("commit")
+    finally:
+        pool.putconn(conn)
+
+
+def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> Connection:
+    """A connection on which the transaction has begun. One that died while it lay idle is replaced.
+
+    After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
+    be taken without asking whether the first did anything.
+    """
+    for _ in range(pool.max_size):
+        conn = pool.getconn(wait_seconds)
+        try:
+            conn.execute(begin)
+            return conn
+        except BaseException as ex:
+            is_dead = conn.closed and isinstance(ex, DATABASE_AWAY)
+            pool.putconn(conn)
+            if not is_dead:
+                raise
+    raise psycopg.OperationalError("no connection to the database survived")

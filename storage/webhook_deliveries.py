@@ -16,7 +16,9 @@ from psycopg.rows import class_row
 from psycopg.types.json import Json
 
 from config.ids import uuid7
+from config.tracing import current_traceparent
 from storage.rows import Run
+from storage.run_dispatch import CHANNEL
 from storage.transactions import Connection
 
 KIND = "webhook"
@@ -42,12 +44,16 @@ with listening as (
            end as id
       from numbered
 ), queued as (
-    insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, run_after, request_id)
-    select id, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, 'pending', now(), %(request_id)s from identified
+    insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, run_after, request_id, traceparent)
+    select id, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, 'pending', now(), %(request_id)s,
+           %(traceparent)s
+      from identified
+), recorded as (
+    insert into webhook_deliveries (id, tenant_id, event_id, endpoint_id, event, data)
+    select id, %(tenant)s, %(id)s, endpoint_id, %(event)s, %(data)s from identified
+    returning id
 )
-insert into webhook_deliveries (id, tenant_id, event_id, endpoint_id, event, data)
-select id, %(tenant)s, %(id)s, endpoint_id, %(event)s, %(data)s from identified
-returning id
+select id, pg_notify(%(channel)s, %(queue)s)::text from recorded
 """
 
 _NAME_SUBJECTS = """
@@ -146,9 +152,11 @@ def record(
             "queue": QUEUE,
             "stage": STAGE,
             "request_id": request_id,
+            "traceparent": current_traceparent(),
+            "channel": CHANNEL,
         },
     ).fetchall()
-    return [delivery_id for (delivery_id,) in rows]
+    return [delivery_id for delivery_id, _ in rows]
 
 
 def name_subjects(conn: Connection, tenant_id: str, deliveries: Sequence[UUID], subjects: Sequence[str]) -> None:

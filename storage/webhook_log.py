@@ -72,8 +72,8 @@ delete from runs where id in (
 
 _AGAIN = """
 update runs
-   set state = 'pending', attempts = 0, run_after = now(), woken_at = null, lease_until = null, started_at = null,
-       finished_at = null, result = null
+   set state = 'pending', attempts = 0, crashes = 0, quarantined = false, run_after = now(), ready_at = now(),
+       woken_at = null, lease_until = null, started_at = null, finished_at = null, result = null
 """
 
 _REPLAY_ONE = f"{_AGAIN} where id = %s and kind = 'webhook' and state in ('completed', 'failed', 'cancelled')"

@@ -18,6 +18,9 @@ TENANT_ALIAS = "X-STATEWAVE-TENANT-ID"
 
 LONGEST_TENANT = 256
 
+#: Paths of operators, who look at all tenants or name one in the query (contract: governance §9).
+TENANTLESS_PATHS = ("/admin/", "/ops/", "/metrics")
+
 
 class Access:
     """Checks the API key and finds the tenant, before anything of the request is read."""
@@ -34,6 +37,8 @@ class Access:
             return
         if self._key is not None:
             self._check_key(request, self._key)
+        if request.path.startswith(TENANTLESS_PATHS):
+            return
         tenant_id = self._tenant_of(request)
         request.context.tenant_id = tenant_id
         if tenant_id:

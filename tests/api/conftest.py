@@ -49,7 +49,6 @@ def make_doorstep() -> MakeClient:
             settings=Settings(**changes),
             pool=never_opened,
             embedder=None,
-            wake=lambda run: None,
             ping_broker=lambda: None,
         )
         return falcon.testing.TestClient(create_app(services))

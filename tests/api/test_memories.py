@@ -8,13 +8,14 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import falcon.testing
+import psycopg
 import pytest
 
 from api.app import create_app
 from pipelines.compile import WAIT_SECONDS
 from pipelines.services import Services
 from storage import runs
-from storage.rows import Run
+from storage.run_dispatch import CHANNEL
 from storage.transactions import tenant_transaction
 from tests.api.conftest import MakeClient
 from tests.api.requests import episode
@@ -107,14 +108,16 @@ def manual(make_client: MakeClient) -> Client:
     return make_client(auto_compile_after_seconds=None)
 
 
-def test_an_asynchronous_compile_answers_with_a_job(manual: Client, woken: list[Run]) -> None:
+def test_an_asynchronous_compile_answers_with_a_job(manual: Client, database: str) -> None:
     client = manual
     say(client, "My name is Ada Moreau.")
-    answer = compile_ada(client, **{"async": True})
+    with psycopg.connect(database, autocommit=True) as workers:
+        workers.execute(f"listen {CHANNEL}")
+        answer = compile_ada(client, **{"async": True})
+        assert [announced.payload for announced in workers.notifies(timeout=10, stop_after=1)] == ["compile"]
     assert answer.status_code == 202
     accepted = answer.json
     assert accepted == {"job_id": accepted["job_id"], "status": "pending", "subject_id": "ada", "attached": False}
-    assert [str(run.id) for run in woken] == [accepted["job_id"]]
     status = client.simulate_get(f"/v1/memories/compile/{accepted['job_id']}")
     assert status.status_code == 200
     assert status.json == {

@@ -12,6 +12,7 @@ import pytest
 
 from api.app import OPERATIONS
 from api.resources.docs import DOCUMENT_PATH, PAGE_PATHS
+from api.resources.metrics import PATH as METRICS_PATH
 from api.routes import LongPaths
 from tests.api.conftest import MakeClient
 from tests.api.requests import episode
@@ -53,7 +54,7 @@ def test_every_route_is_documented_and_every_documented_operation_is_routed(
     }
     documented = {(path, method.upper()) for path, methods in document["paths"].items() for method in methods}
     aliases = {(alias, operation.method) for operation in OPERATIONS for alias in operation.aliases}
-    itself = {(path, "GET") for path in (DOCUMENT_PATH, *PAGE_PATHS)}
+    itself = {(path, "GET") for path in (DOCUMENT_PATH, *PAGE_PATHS, METRICS_PATH)}
     assert documented <= routed
     assert routed - documented == aliases | itself
 

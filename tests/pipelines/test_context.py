@@ -187,7 +187,6 @@ def shared(shared_pool: Pool) -> Services:
         settings=Settings(),
         pool=shared_pool,
         embedder=LocalEmbedder(),
-        wake=lambda run: None,
         ping_broker=lambda: None,
     )
     told(services, "acme")

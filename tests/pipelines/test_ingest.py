@@ -140,7 +140,6 @@ def test_any_sequence_of_batches_stores_each_key_once_and_every_keyless_episode(
         settings=Settings(auto_compile_after_seconds=None),
         pool=shared_pool,
         embedder=None,
-        wake=lambda run: None,
         ping_broker=lambda: None,
     )
     first_of_key = {}

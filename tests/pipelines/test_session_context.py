@@ -146,9 +146,7 @@ def test_the_same_request_gives_the_same_bytes(dispute: Services) -> None:
 @given(st.integers(1, 400), st.sampled_from([None, "may", "march", "none"]))
 @settings(max_examples=40, deadline=None)
 def test_never_over_budget(shared_pool: Pool, max_tokens: int, session_id: str | None) -> None:
-    services = Services(
-        settings=Settings(), pool=shared_pool, embedder=None, wake=lambda run: None, ping_broker=lambda: None
-    )
+    services = Services(settings=Settings(), pool=shared_pool, embedder=None, ping_broker=lambda: None)
     if ask(services, tenant="budget").token_estimate < 20:
         says(
             services,

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from config.clock import utcnow
 from config.ids import uuid7
-from storage import runs
+from storage import run_operations, runs
 from storage.rows import Run
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 
@@ -117,22 +117,6 @@ def test_a_failed_attempt_waits_and_remembers_why(pool: Pool) -> None:
         assert found is not None and found.state == "pending" and found.error == "provider is away"
 
 
-def test_due_runs_are_woken_once_and_again_when_patience_is_over(pool: Pool) -> None:
-    run = requested(pool)
-    with operator_transaction(pool) as conn:
-        assert [r.id for r in runs.wake_due(conn, ["compile"], patience=LEASE, limit=10)] == [run.id]
-    with operator_transaction(pool) as conn:
-        assert runs.wake_due(conn, ["compile"], patience=LEASE, limit=10) == []
-    with operator_transaction(pool) as conn:
-        assert [r.id for r in runs.wake_due(conn, ["compile"], patience=OVER, limit=10)] == [run.id]
-
-
-def test_a_queue_is_woken_only_for_those_who_serve_it(pool: Pool) -> None:
-    requested(pool)
-    with operator_transaction(pool) as conn:
-        assert runs.wake_due(conn, ["webhooks"], patience=LEASE, limit=10) == []
-
-
 def test_purging_spares_dead_letters(pool: Pool) -> None:
     done, dead = claimed(pool, requested(pool, "ada").id), claimed(pool, requested(pool, "bob").id)
     assert done is not None and dead is not None
@@ -140,5 +124,5 @@ def test_purging_spares_dead_letters(pool: Pool) -> None:
         runs.complete(conn, done, result={})
         runs.fail(conn, dead, error="broken")
     with operator_transaction(pool) as conn:
-        assert runs.purge_finished(conn, before=utcnow() + timedelta(hours=1), limit=10) == 1
+        assert run_operations.purge_finished(conn, before=utcnow() + timedelta(hours=1), limit=10) == 1
         assert runs.find(conn, dead.id) is not None

@@ -231,9 +231,7 @@ def test_the_order_of_ingestion_changes_nothing(
 ) -> None:
     """Not even where the window of the newest episodes is so small that it cuts the history."""
     monkeypatch.setattr("storage.support_facts.WINDOW_EPISODES", 5)
-    services = Services(
-        settings=Settings(), pool=shared_pool, embedder=None, wake=lambda run: None, ping_broker=lambda: None
-    )
+    services = Services(settings=Settings(), pool=shared_pool, embedder=None, ping_broker=lambda: None)
     shuffled = list(episodes)
     chance.shuffle(shuffled)
     number = next(_tenants)

@@ -1,0 +1,47 @@
+"""Counts and times requests by route."""
+
+from __future__ import annotations
+
+import time
+
+import falcon
+
+from api.request import ApiRequest
+from config.counters import HTTP_REQUESTS, HTTP_SECONDS, POOL_CONNECTIONS, POOL_WAITING
+from storage.transactions import Pool
+
+#: Seconds between looks at the pool.
+POOL_LOOK_SECONDS = 1.0
+
+#: Route of what matches none: paths that somebody makes up must not become labels.
+NO_ROUTE = "-"
+
+
+class Measuring:
+    """Outermost, so that it times everything else."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._looked = 0.0
+
+    def process_request(self, request: ApiRequest, response: falcon.Response) -> None:
+        request.env["statewave.began"] = time.perf_counter()
+
+    def process_response(
+        self, request: ApiRequest, response: falcon.Response, resource: object, req_succeeded: bool
+    ) -> None:
+        now = time.perf_counter()
+        route = request.uri_template or NO_ROUTE
+        status = response.status[:3] if isinstance(response.status, str) else str(int(response.status))
+        HTTP_REQUESTS.labels(request.method, route, status).inc()
+        HTTP_SECONDS.labels(request.method, route).observe(now - request.env.get("statewave.began", now))
+        if now - self._looked > POOL_LOOK_SECONDS:
+            self._looked = now
+            self._look_at_pool()
+
+    def _look_at_pool(self) -> None:
+        stats = self._pool.get_stats()
+        idle = stats.get("pool_available", 0)
+        POOL_CONNECTIONS.labels("idle").set(idle)
+        POOL_CONNECTIONS.labels("used").set(stats.get("pool_size", 0) - idle)
+        POOL_WAITING.set(stats.get("requests_waiting", 0))
