@@ -7,7 +7,7 @@
 | `statewave_http_request_seconds` | method, route | time until the answer |
 | `statewave_run_wait_seconds` | queue, kind, stage | from due to claimed |
 | `statewave_run_stage_seconds` | queue, kind, stage | from claimed to the end of the stage |
-| `statewave_run_stages_total` | queue, kind, stage, outcome | stages done: advanced, completed, postponed, failed, lost |
+| `statewave_run_stages_total` | queue, kind, stage, outcome | stages: advanced, completed, postponed, failed, lost |
 | `statewave_pool_connections` | state | database connections of the process's pool: used, idle |
 | `statewave_pool_requests_waiting` | | threads that wait for a connection |
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
-from api.schemas.runs import Deleted, Job, JobList, JobsQuery, PurgeQuery, Reset, RunPath, StuckQuery
+from api.schemas.runs import JobsDeleted, Job, JobList, JobsQuery, PurgeQuery, JobsReset, RunPath, StuckQuery
 from config.errors import BadRequest
 from pipelines import operations
 from pipelines.compile_runs import COMPILE
@@ -28,24 +28,24 @@ def jobs(call: Call) -> JobList:
     return JobList(jobs=[_job(run) for run in page], total=total, limit=query.limit, offset=query.offset)
 
 
-def purge(call: Call) -> Deleted:
+def purge(call: Call) -> JobsDeleted:
     query = call.query
     if query.status is None and query.subject_id is None and query.tenant_id is None:
         raise BadRequest("name at least one of status, subject_id and tenant_id")
     if query.status not in (None, "completed", "failed"):
         raise BadRequest("only completed and failed jobs can be deleted")
     which = _which(query.status, query.subject_id, query.tenant_id)
-    return Deleted(deleted=operations.purge_finished(call.services.pool, which))
+    return JobsDeleted(deleted=operations.purge_finished(call.services.pool, which))
 
 
-def delete(call: Call) -> Deleted:
+def delete(call: Call) -> JobsDeleted:
     operations.delete_run(call.services.pool, call.path.run_id, kind=COMPILE)
-    return Deleted(deleted=1)
+    return JobsDeleted(deleted=1)
 
 
-def reset_stuck(call: Call) -> Reset:
+def reset_stuck(call: Call) -> JobsReset:
     reset = operations.reset_stuck(call.services.pool, older_than_minutes=call.query.older_than_minutes)
-    return Reset(reset=len(reset), job_ids=reset)
+    return JobsReset(reset=len(reset), job_ids=reset)
 
 
 def _which(status: str | None, subject_id: str | None, tenant_id: str | None) -> RunFilter:
@@ -83,7 +83,7 @@ OPERATIONS = [
         "/admin/jobs",
         "Delete finished compile jobs",
         purge,
-        {200: Deleted},
+        {200: JobsDeleted},
         tag="Operators",
         query=PurgeQuery,
         errors=(400, 422, 503),
@@ -93,7 +93,7 @@ OPERATIONS = [
         "/admin/jobs/reset-stuck",
         "Take jobs from workers that have been at them for too long",
         reset_stuck,
-        {200: Reset},
+        {200: JobsReset},
         tag="Operators",
         query=StuckQuery,
         errors=(422, 503),
@@ -103,7 +103,7 @@ OPERATIONS = [
         "/admin/jobs/{run_id}",
         "Delete one finished compile job",
         delete,
-        {200: Deleted},
+        {200: JobsDeleted},
         tag="Operators",
         path_fields=RunPath,
         errors=(404, 409, 422, 503),

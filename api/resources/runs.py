@@ -9,7 +9,7 @@ from api.schemas.runs import (
     PauseQuery,
     QueueList,
     QueuePath,
-    Retried,
+    RunsRetried,
     RunList,
     RunPath,
     RunsQuery,
@@ -60,7 +60,7 @@ def cancel(call: Call) -> RunDetail:
     return operations.cancel_run(call.services.pool, call.path.run_id)
 
 
-def retry_all(call: Call) -> Retried:
+def retry_all(call: Call) -> RunsRetried:
     query = call.query
     which = RunFilter(
         queue=query.queue,
@@ -69,7 +69,7 @@ def retry_all(call: Call) -> Retried:
         subject_id=query.subject_id,
         quarantined=query.quarantined,
     )
-    return Retried(retried=operations.retry_dead_letters(call.services.pool, which))
+    return RunsRetried(retried=operations.retry_dead_letters(call.services.pool, which))
 
 
 def list_schedules(call: Call) -> ScheduleList:
@@ -135,7 +135,7 @@ OPERATIONS = [
         "/admin/runs/retry",
         "Make dead letters due again",
         retry_all,
-        {200: Retried},
+        {200: RunsRetried},
         tag="Operators",
         query=DeadLettersQuery,
         errors=(422, 503),

@@ -62,7 +62,7 @@ class JobList(msgspec.Struct, frozen=True, kw_only=True):
     offset: int
 
 
-class Deleted(msgspec.Struct, frozen=True, kw_only=True):
+class JobsDeleted(msgspec.Struct, frozen=True, kw_only=True):
     """How many were deleted."""
 
     deleted: int
@@ -74,7 +74,7 @@ class StuckQuery(msgspec.Struct, kw_only=True):
     older_than_minutes: Annotated[int, Meta(ge=1, le=10_080, description="Minutes at one stage.")] = 30
 
 
-class Reset(msgspec.Struct, frozen=True, kw_only=True):
+class JobsReset(msgspec.Struct, frozen=True, kw_only=True):
     """Jobs that were taken from their workers and are due again."""
 
     reset: int
@@ -117,7 +117,7 @@ class RunList(msgspec.Struct, frozen=True, kw_only=True):
     next_cursor: UUID | None
 
 
-class Retried(msgspec.Struct, frozen=True, kw_only=True):
+class RunsRetried(msgspec.Struct, frozen=True, kw_only=True):
     """How many runs are due again."""
 
     retried: int
