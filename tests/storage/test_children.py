@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from storage.children import Cancelled, Child, StartFailed, end_leftover, open_log, wait_until
+from storage.children import Cancelled, Child, StartFailed, command_line, end_leftover, open_log, wait_until
 from storage.guardian import read_wards
 from tests.fixtures.processes import eventually, is_alive
 
@@ -118,6 +118,8 @@ def test_waiting_for_a_child_ends_when_a_stop_is_asked_for() -> None:
 
 def test_a_leftover_server_is_ended(tmp_path: Path) -> None:
     with subprocess.Popen(SLEEP) as leftover:
+        # For a moment after its start a process has no command line, and end_leftover would take it for gone.
+        assert eventually(lambda: "time.sleep(600)" in command_line(leftover.pid))
         (tmp_path / "pid").write_text(f"{leftover.pid}\nmore\n")
         # The popen object collects the child, so that its pid is gone when it ended.
         signal.signal(signal.SIGCHLD, lambda *_: leftover.poll())
@@ -130,6 +132,7 @@ def test_a_leftover_server_is_ended(tmp_path: Path) -> None:
 
 def test_a_stranger_with_the_pid_of_a_leftover_is_spared(tmp_path: Path) -> None:
     with subprocess.Popen(SLEEP) as stranger:
+        assert eventually(lambda: "time.sleep(600)" in command_line(stranger.pid))
         (tmp_path / "pid").write_text(f"{stranger.pid}\n")
         end_leftover(tmp_path / "pid", "redis-server", signal.SIGTERM)
         assert stranger.poll() is None
