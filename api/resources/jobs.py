@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
-from api.schemas.runs import JobsDeleted, Job, JobList, JobsQuery, PurgeQuery, JobsReset, RunPath, StuckQuery
+from api.schemas.runs import Job, JobList, JobsDeleted, JobsQuery, JobsReset, PurgeQuery, RunPath, StuckQuery
 from config.errors import BadRequest
 from pipelines import operations
 from pipelines.compile_runs import COMPILE

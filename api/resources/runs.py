@@ -9,10 +9,10 @@ from api.schemas.runs import (
     PauseQuery,
     QueueList,
     QueuePath,
-    RunsRetried,
     RunList,
     RunPath,
     RunsQuery,
+    RunsRetried,
     ScheduleList,
 )
 from pipelines import operations, schedules
