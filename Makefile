@@ -11,7 +11,7 @@ STAMP_RUN := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-input
 
-.PHONY: help up test check demo bench bench-recall drill clean
+.PHONY: help up test check demo bench bench-recall drill drill-short clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)
+
+drill-short: $(STAMP_DEV) ## the drills in their short form, about ninety seconds
+	$(BIN)/python -m pytest tests/drills
 
 drill: $(STAMP_DEV) ## break the real stack on purpose and count what is lost
 	$(BIN)/python -m pytest -m drill tests/drills

@@ -18,8 +18,8 @@ TENANT_ALIAS = "X-STATEWAVE-TENANT-ID"
 
 LONGEST_TENANT = 256
 
-#: Paths of operators, who look at all tenants or name one in the query (contract: governance §9).
-TENANTLESS_PATHS = ("/admin/", "/ops/", "/metrics")
+#: Paths of operators, who may look at all tenants (contract: governance §9).
+OPERATOR_PATHS = ("/admin/", "/ops/", "/metrics")
 
 
 class Access:
@@ -37,8 +37,6 @@ class Access:
             return
         if self._key is not None:
             self._check_key(request, self._key)
-        if request.path.startswith(TENANTLESS_PATHS):
-            return
         tenant_id = self._tenant_of(request)
         request.context.tenant_id = tenant_id
         if tenant_id:
@@ -67,7 +65,7 @@ class Access:
         tenant_id = request.get_header(self._tenant_header) or request.get_header(TENANT_ALIAS) or ""
         if not tenant_id:
             # Operators name the tenant they mean in the path or the query.
-            if self._requires_tenant and not request.path.startswith("/admin/"):
+            if self._requires_tenant and not request.path.startswith(OPERATOR_PATHS):
                 raise MissingTenant(f"the {self._tenant_header} header is required")
             return ""
         # WSGI hands header bytes over as Latin-1.

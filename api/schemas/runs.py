@@ -34,7 +34,7 @@ class JobsQuery(msgspec.Struct, kw_only=True):
 class PurgeQuery(msgspec.Struct, kw_only=True):
     """Which finished jobs; at least one of the three."""
 
-    status: str | None = None
+    status: JobStatus | None = None
     subject_id: str | None = None
     tenant_id: str | None = None
 

@@ -10,7 +10,7 @@ import jsonschema
 import psycopg
 import pytest
 
-from actors.broker import QUEUES
+from config.queues import QUEUES
 from tests.deployment.manifests import K8S, of_kind
 
 KEDA = "overlays/keda"

@@ -199,7 +199,7 @@ def test_one_scheduler_and_never_two(name: str) -> None:
 
 @every_installation
 def test_every_queue_has_workers(name: str) -> None:
-    from actors.broker import QUEUES
+    from config.queues import QUEUES
 
     served: set[str] = set()
     for pod in pods(name):
