@@ -5,11 +5,13 @@ Both go through the same run row, so a subject is compiled by one at a time, who
 
 from __future__ import annotations
 
+import contextlib
 import time
 from datetime import timedelta
 from uuid import UUID
 
 import msgspec
+import psycopg
 
 from config.clock import utcnow
 from config.errors import Conflict, NotFound
@@ -67,12 +69,22 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
                 conn, run.id, stage="compile", lease=timedelta(seconds=services.settings.lease_seconds)
             )
         if claimed is not None:
-            return _compile_batch(services, claimed)
+            return _compile_or_give_back(services, claimed)
         if time.monotonic() >= deadline:
             raise Conflict(
                 f"subject {subject_id} is being compiled; ask again when that is done", retry_after=RETRY_AFTER_SECONDS
             )
         time.sleep(POLL_SECONDS)
+
+
+def _compile_or_give_back(services: Services, run: Run) -> CompileOutcome:
+    """Compile a batch; a run that fails here is free for the workers at once, not when its lease ends."""
+    try:
+        return _compile_batch(services, run)
+    except Exception as ex:
+        with contextlib.suppress(psycopg.OperationalError), tenant_transaction(services.pool, run.tenant_id) as conn:
+            runs.retry_later(conn, run, delay=timedelta(0), error=f"{type(ex).__name__}: {ex}"[:2000])
+        raise
 
 
 def _compile_batch(services: Services, run: Run) -> CompileOutcome:
