@@ -228,6 +228,23 @@ def test_synchronous_compiles_at_once_publish_once(expected: dict[str, Any], sto
     assert published(story) == expected
 
 
+def test_a_synchronous_compile_that_fails_leaves_its_run_to_the_workers(
+    expected: dict[str, Any], story: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise RuntimeError("out of luck")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pipelines.compile.embed_waiting", broken)
+        with pytest.raises(RuntimeError):
+            compile_now(story, "acme", "ada", request_id=None)
+    with operator_transaction(story.pool) as conn:
+        left = conn.execute("select id, error from runs where state = 'pending'").fetchall()
+    assert [error for _, error in left] == ["RuntimeError: out of luck"]
+    drive(story, left[0][0])
+    assert published(story) == expected
+
+
 def test_a_subject_erased_meanwhile_stays_erased(story: Services) -> None:
     run_id = begun(story)
     for _ in range(2):
