@@ -12,6 +12,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, cast
 
@@ -86,6 +87,23 @@ def optional_seconds(minimum: float, maximum: float) -> Callable[[str], float | 
 def optional_integer(minimum: int, maximum: int) -> Callable[[str], int | None]:
     parse = integer(minimum, maximum)
     return lambda value: parse(value) if value.strip() else None
+
+
+def optional_amount(maximum: int) -> Callable[[str], Decimal | None]:
+    """A sum of money, exact; empty is none."""
+
+    def parse(value: str) -> Decimal | None:
+        if not value.strip():
+            return None
+        try:
+            amount = Decimal(value.strip())
+        except InvalidOperation:
+            amount = Decimal(-1)
+        if not amount.is_finite() or not 0 <= amount <= maximum:
+            raise ValueError(f"use an amount from 0 to {maximum}, such as 2.50")
+        return amount
+
+    return parse
 
 
 def choice(*options: str) -> Callable[[str], str]:
@@ -241,6 +259,19 @@ class Settings:
     )
     tenant_runs_in_flight: int = _setting(
         32, "Runs of one tenant and queue that are worked on at the same time, over all workers", integer(1, 10_000)
+    )
+    llm_daily_budget_usd: Decimal | None = _setting(  # noqa: RUF009 - Decimal is as immutable as int
+        None,
+        "US dollars that a tenant may spend on model providers in a day (UTC); unset is no limit, 0 allows nothing",
+        optional_amount(1_000_000),
+    )
+    llm_daily_budget_tokens: int | None = _setting(
+        None, "Tokens that a tenant may use of model providers in a day (UTC)", optional_integer(0, 10**12)
+    )
+    provider_call_retention_days: int = _setting(
+        90,
+        "Days that single calls to model providers are kept; 0 keeps them for ever, as their sums are",
+        integer(0, 3650),
     )
     worker_metrics_port: int | None = _setting(
         None,
