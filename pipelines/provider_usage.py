@@ -18,6 +18,7 @@ import psycopg
 from config.clock import utcnow
 from config.ids import uuid7
 from config.settings import Settings
+from pipelines.tenant_config import TenantConfig, parse
 from storage import provider_usage
 from storage.provider_usage import Kind, ProviderCall
 from storage.transactions import Connection, Pool, tenant_transaction
@@ -107,10 +108,24 @@ def record_call(
 
 
 def check_budget(conn: Connection, tenant_id: str, now: datetime, *, settings: Settings) -> BudgetState:
-    """Whether the tenant may still call providers today. Whoever is refused goes on without them."""
-    budget = Budget(usd=settings.llm_daily_budget_usd, tokens=settings.llm_daily_budget_tokens)
+    """Whether the tenant may still call providers today, in one statement. Whoever is refused goes on without them.
+
+    What the tenant's configuration says of `llm_daily_budget_usd` or `llm_daily_budget_tokens` counts instead of the
+    setting of that name.
+    """
     now = now.astimezone(UTC)
-    return budget_state(budget, provider_usage.spent_on(conn, tenant_id, now.date()), now)
+    spent = provider_usage.spent_on(conn, tenant_id, now.date())
+    return budget_state(effective_budget(settings, parse(spent.tenant_config).config), spent, now)
+
+
+def effective_budget(settings: Settings, config: TenantConfig) -> Budget:
+    """The tenant's own limits, else those of the settings."""
+    usd, tokens = config.llm_daily_budget_usd, config.llm_daily_budget_tokens
+    return Budget(
+        # Through its text: 0.1 means a tenth, not the float that is nearest to it.
+        usd=settings.llm_daily_budget_usd if usd is None else Decimal(str(usd)),
+        tokens=settings.llm_daily_budget_tokens if tokens is None else tokens,
+    )
 
 
 def budget_state(budget: Budget, spent: provider_usage.Spent, now: datetime) -> BudgetState:

@@ -12,6 +12,7 @@ from uuid import UUID
 import msgspec
 from psycopg.rows import class_row
 
+from storage.tenant_configs import CONFIG_SQL
 from storage.transactions import Connection
 
 Kind = Literal["completion", "embedding", "rerank"]
@@ -103,6 +104,13 @@ _SOURCES: dict[str, tuple[LiteralString, LiteralString, LiteralString]] = {
 }
 
 
+_SPENT = f"""
+select coalesce(sum(cost_usd), 0) as usd, coalesce(sum(input_tokens + output_tokens), 0)::bigint as tokens,
+       {CONFIG_SQL} as tenant_config
+  from provider_usage where tenant_id = %(tenant)s and day = %(day)s
+"""
+
+
 class ProviderCall(msgspec.Struct, frozen=True, kw_only=True):
     """One call to a model provider. `cost_usd` is None if the price is unknown; `outcome` is `ok` or what failed."""
 
@@ -138,10 +146,11 @@ class ProviderSums(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
-    """What a tenant spent on a day, over all models."""
+    """What a tenant spent on a day, over all models, with its configuration as `CONFIG_SQL` gives it."""
 
     usd: Decimal
     tokens: int
+    tenant_config: str | None = None
 
 
 def record_calls(conn: Connection, calls: Sequence[ProviderCall]) -> None:
@@ -170,13 +179,10 @@ def record_calls(conn: Connection, calls: Sequence[ProviderCall]) -> None:
 
 def spent_on(conn: Connection, tenant_id: str, day: date) -> Spent:
     """What the tenant spent on the day (UTC). Index: the primary key."""
-    row = conn.execute(
-        "select coalesce(sum(cost_usd), 0), coalesce(sum(input_tokens + output_tokens), 0)::bigint"
-        "  from provider_usage where tenant_id = %s and day = %s",
-        (tenant_id, day),
-    ).fetchone()
-    assert row is not None
-    return Spent(usd=row[0], tokens=row[1])
+    with conn.cursor(row_factory=class_row(Spent)) as cursor:
+        spent = cursor.execute(_SPENT, {"tenant": tenant_id, "day": day}).fetchone()
+    assert spent is not None
+    return spent
 
 
 def total(conn: Connection, *, tenant_id: str | None, first: date, last: date) -> ProviderSums:

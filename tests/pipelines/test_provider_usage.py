@@ -17,7 +17,7 @@ from config.settings import ConfigurationError, Settings, load_settings
 from pipelines import retention
 from pipelines.provider_usage import Budget, budget_state, check_budget, record_call
 from pipelines.services import Services
-from storage import provider_usage, subjects
+from storage import provider_usage, subjects, tenant_configs
 from storage.provider_usage import GroupBy, ProviderCall, ProviderSums, Spent
 from storage.transactions import Connection, Pool, operator_transaction, tenant_transaction
 
@@ -225,6 +225,22 @@ def test_an_exhausted_budget_is_renewed_at_midnight_utc(pool: Pool) -> None:
     assert not before.is_allowed and before.resets_at == datetime(2026, 3, 15, tzinfo=UTC)
     assert "110 tokens" in before.reason and "2026-03-15T00:00Z" in before.reason
     assert after.is_allowed
+
+
+def test_a_tenant_may_have_a_budget_of_its_own(pool: Pool) -> None:
+    record(pool)
+    config = Settings(llm_daily_budget_usd=Decimal("0.01"), llm_daily_budget_tokens=1000)
+
+    def exhausted(**own: float) -> str | None:
+        with operator_transaction(pool) as conn:
+            tenant_configs.change(conn, "acme", own)
+        with tenant_transaction(pool, "acme") as conn:
+            return check_budget(conn, "acme", NOON, settings=config).exhausted
+
+    assert exhausted() == "usd"
+    assert exhausted(llm_daily_budget_usd=0.1) is None
+    assert exhausted(llm_daily_budget_tokens=110) == "tokens"
+    assert exhausted(llm_daily_budget_usd=0.01) == "usd"
 
 
 @given(
