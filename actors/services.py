@@ -6,6 +6,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 from config.settings import Settings
 from pipelines.embedders import open_embedder
+from pipelines.providers.fleet import ModelFleet
 from pipelines.services import Services
 from storage.transactions import open_pool
 
@@ -39,4 +40,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
+        models=ModelFleet(settings, pool, broker.client) if settings.compiler_type == "llm" else None,
     )

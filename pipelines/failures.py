@@ -5,10 +5,15 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 from config.errors import Conflict, Unavailable
+from pipelines.providers.calls import ProviderFailure
 from storage.transactions import DATABASE_AWAY
 
 #: Characters of an error that are kept.
 MOST_CHARS = 2000
+
+
+#: Failures of a provider that the text it was given caused.
+OF_EPISODE = frozenset({"content_policy", "context_window"})
 
 
 class PermanentFailure(Exception):
@@ -21,6 +26,9 @@ def is_transient(ex: BaseException) -> bool:
     Only work that fails by itself is looked into for the one episode at fault; a database that restarts is not a
     reason to.
     """
+    if isinstance(ex, ProviderFailure):
+        # A wrong key or an unknown model is no episode's fault either.
+        return ex.reason not in OF_EPISODE
     # psycopg's timeouts of pool and statement, lost connections, deadlocks are all OperationalErrors.
     return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable))
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from pipelines.providers.fleet import ModelFleet
 from storage.transactions import Pool
 
 
@@ -37,3 +38,5 @@ class Services:
     embedder: Embedder | None
     #: Raises when the broker does not answer.
     ping_broker: Callable[[], None]
+    #: The language models; None where rules compile.
+    models: ModelFleet | None = None

@@ -1,1 +1,1 @@
-"""The LLM compiler: episodes shown to a language model window by window, its answers checked before they are believed."""
+"""The LLM compiler: a model is shown episodes window by window, and its answers are checked, not believed."""

@@ -1,4 +1,4 @@
-"""What the models are told. Nothing here comes from episodes, except between the tags that `pipelines.llm.frame` makes."""
+"""What the models are told. What episodes say stands between the tags of `pipelines.llm.frame` and nowhere else."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pipelines.compilation import EPISODE_SUMMARY, PROCEDURE, PROFILE_FACT, SUMM
 KINDS = (PROFILE_FACT, EPISODE_SUMMARY, PROCEDURE)
 
 _COMPILE = f"""\
-You extract memories from records of conversations for a memory database. Your answer is one JSON object and nothing else.
+You extract memories from records of conversations for a memory database. Your answer is one JSON object and nothing \
+else.
 
 The user message holds records between <episodes> and </episodes>, one JSON object per line. An object with \
 "episode_index" begins an episode and says when it happened; the objects after it are its lines, with the role of who \
@@ -25,8 +26,9 @@ Answer with {{"memories": [...]}}. Each memory has:
 - "kind": "profile_fact" for something lasting about a person (identity, work, home, contacts, products and plans in \
 use, preferences, standing wishes); "procedure" for steps or a fix that can be done again; "episode_summary" for what \
 happened.
-- "content": one self-contained sentence or a few, in the language of the record. Name the person when the record does, \
-else say "The user". No pronoun without a name. Turn relative dates ("yesterday") into dates by the date of the episode.
+- "content": one self-contained sentence or a few, in the language of the record. Name the person when the record \
+does, else say "The user". No pronoun without a name. Turn relative dates ("yesterday") into dates by the date of \
+the episode.
 - "summary": the same in at most {SUMMARY_CHARS} characters.
 - "confidence": from 0 to 1: how sure the record makes it.
 - "episode_index" and "line": the episode and the line that says it.

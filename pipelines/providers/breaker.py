@@ -54,9 +54,10 @@ class Breaker:
             return 0.0
         name = _name(endpoint)
         try:
-            left, failures = (
-                self._client.pipeline(transaction=False).pttl(f"{name}:open").get(f"{name}:failures").execute()
-            )
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.pttl(f"{name}:open")
+            pipeline.get(f"{name}:failures")
+            left, failures = pipeline.execute()
             if left > 0:
                 return float(left) / 1000
             if int(failures or 0) < FAILURES:
@@ -108,9 +109,10 @@ class Breaker:
         if self._client is None:
             return None
         name = _name(endpoint)
-        is_open, reason = (
-            self._client.pipeline(transaction=False).exists(f"{name}:open").get(f"{name}:reason").execute()
-        )
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.exists(f"{name}:open")
+        pipeline.get(f"{name}:reason")
+        is_open, reason = pipeline.execute()
         return (reason or b"unavailable").decode() if is_open else None
 
 

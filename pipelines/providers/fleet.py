@@ -15,6 +15,7 @@ import redis
 import structlog
 
 from config.settings import Settings
+from pipelines import provider_usage
 from pipelines.providers import adapter
 from pipelines.providers.breaker import OF_REQUEST, Breaker
 from pipelines.providers.calls import Completion, CompletionResult, Endpoint, ProviderFailure, Usage
@@ -104,6 +105,23 @@ class ModelFleet:
 
     def _record(self, usage: Usage, outcome: str, on_behalf_of: OnBehalfOf) -> None:
         """Keep what a call cost. A database that is away costs the record, not the answer that was paid for."""
+        try:
+            provider_usage.record_call(
+                self._pool,
+                tenant_id=on_behalf_of.tenant_id,
+                subject_id=on_behalf_of.subject_id,
+                run_id=on_behalf_of.run_id,
+                kind="completion",
+                provider=usage.provider,
+                model=usage.model,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cost_usd=None if usage.cost_usd is None else Decimal(repr(usage.cost_usd)),
+                latency_ms=usage.latency_ms,
+                outcome=outcome,
+            )
+        except DATABASE_AWAY as ex:
+            log.warning("call not recorded", model=usage.model, reason=type(ex).__name__)
 
     def troubles(self) -> list[tuple[str, str | None]]:
         """Each model with why it is left alone now, None when it is not. Asks nobody but Redis."""
