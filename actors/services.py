@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import redis
 from dramatiq.brokers.redis import RedisBroker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
+from actors.broker import ANSWER_SECONDS, CONNECT_SECONDS
 from config.settings import Settings
 from pipelines.embedders import open_embedder
 from pipelines.providers.fleet import ModelFleet
 from pipelines.services import Services
 from storage.transactions import open_pool
+
+
+def impatient_client(settings: Settings) -> redis.Redis | None:
+    """Redis for what can go on without it: a server that is away costs a moment and not several tries."""
+    if settings.redis_url is None:
+        return None
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) -> Services:
@@ -40,5 +56,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
-        models=ModelFleet(settings, pool, broker.client) if settings.compiler_type == "llm" else None,
+        models=ModelFleet(settings, pool, impatient_client(settings)) if settings.compiler_type == "llm" else None,
     )
