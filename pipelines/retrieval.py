@@ -147,6 +147,11 @@ def source_of(columns: PassageColumns, row: int) -> UUID:
     return UUID(bytes=columns.source_id[row].tobytes())
 
 
+def sources_of(columns: PassageColumns, rows: NDArray[np.intp]) -> list[UUID]:
+    """`source_of` each row."""
+    return [UUID(bytes=source) for source in columns.source_id[rows].tolist()]
+
+
 def microseconds(moment: datetime) -> int:
     """Microseconds since 1970, UTC, as columns hold times."""
     return min(int(moment.timestamp() * 1_000_000), int(NEVER))
