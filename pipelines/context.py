@@ -116,6 +116,7 @@ def assemble_context(
             embedder=services.embedder,
             now=now,
             denied=policy.denied(conn, tenant_id, request),
+            cache=services.passages,
         )
         if found is None:
             return _bundle(request, header)

@@ -23,6 +23,7 @@ from pipelines.ranking import Scores, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
+from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.retrieval import Candidates, load_candidates
 from storage.rows import Memory
@@ -64,12 +65,14 @@ def find_passages(
     embedder: Embedder | None,
     now: datetime,
     denied: Collection[UUID] = (),
+    cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
     Args:
         denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
             not even the statistics of the ranking depend on them.
+        cache: Where large subjects are kept between requests.
     """
     candidates = load_candidates(
         conn,
@@ -78,6 +81,7 @@ def find_passages(
         model=embedder.model if embedder else NO_MODEL,
         dimensions=embedder.dimensions if embedder else 0,
         waiting_limit=WAITING_EPISODES,
+        cache=cache,
     )
     if candidates is None:
         return None
@@ -107,7 +111,9 @@ def rank_memories(
 ) -> list[Memory]:
     """The subject's visible memories, best first for the query."""
     now = utcnow()
-    found = find_passages(conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now)
+    found = find_passages(
+        conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now, cache=services.passages
+    )
     if found is None:
         return []
     wanted = found.columns.kind != Kind.TURN
