@@ -19,7 +19,7 @@ from pipelines.embedding import NO_MODEL, vectors_of
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.query import Query, parse_task
-from pipelines.ranking import Scores, score
+from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
@@ -90,12 +90,13 @@ def find_passages(
         columns = _without(columns, denied)
     query = parse_task(task, speakers=speakers, now=now)
     vector = _embedded(query, embedder)
-    scores = score(columns, query, vector)
+    matches = match_terms(columns, query.terms)
+    scores = score(columns, query, vector, matches=matches)
     if embedder is None:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
-        is_related = relatedness(columns, query, vector, scores).is_related
+        is_related = relatedness(columns, query, vector, scores, matches).is_related
     return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions)
 
 

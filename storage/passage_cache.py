@@ -50,19 +50,27 @@ class PassageCache:
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
 
-    def columns(self, key: Key, versions: Versions, read: Reader) -> PassageColumns:
+    def columns(self, key: Key, versions: Versions, read: Reader, *, nothing: PassageColumns) -> PassageColumns:
         """The subject's passages in these versions; blocks that are not here in them are read.
 
         Threads that want the same subject wait for the one that reads it.
+
+        Args:
+            nothing: No passages, of the subject's dimensions.
         """
         with self._lock:
             loading = self._loading.setdefault(key, threading.Lock())
         with loading:
             kept = self._find(key)
             if kept is None or kept.versions != versions:
-                kept = _refreshed(kept, versions, read)
+                kept = _refreshed(kept, versions, read, nothing)
                 self._keep(key, kept)
         return kept.columns
+
+    @property
+    def kept_bytes(self) -> int:
+        """What the subjects that are kept take."""
+        return self._size
 
     def _find(self, key: Key) -> _Kept | None:
         with self._lock:
@@ -82,12 +90,12 @@ class PassageCache:
                 self._loading.pop(forgotten, None)
 
 
-def _refreshed(kept: _Kept | None, versions: Versions, read: Reader) -> _Kept:
+def _refreshed(kept: _Kept | None, versions: Versions, read: Reader, nothing: PassageColumns) -> _Kept:
     known = dict(zip(kept.versions, _blocks(kept), strict=True)) if kept else {}
     missing = [block for block in versions if kept is None or kept.versions.get(block) != versions[block]]
     blocks = {block: known[block] for block in versions.keys() - missing} | read(missing)
     order = sorted(blocks)
-    columns = concatenate([blocks[block] for block in order])
+    columns = concatenate([nothing, *(blocks[block] for block in order)])
     size = 0
     for field in fields(columns):
         array = getattr(columns, field.name)

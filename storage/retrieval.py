@@ -82,7 +82,8 @@ def load_candidates(
     if cache is not None and is_large:
         versions = {block: (version, vectors) for block, version, vectors, *_ in rows}
         read = partial(_read_blocks, conn, (tenant_id, subject_id, model), dimensions)
-        columns = cache.columns((tenant_id, subject_id, model), versions, read)
+        nothing = decode_blocks([], dimensions=dimensions)
+        columns = cache.columns((tenant_id, subject_id, model), versions, read, nothing=nothing)
     else:
         columns = decode_blocks([row[3:] for row in rows], dimensions=dimensions)
     waiting = []
