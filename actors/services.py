@@ -12,6 +12,7 @@ from config.settings import Settings
 from pipelines.embedders import open_embedder
 from pipelines.providers.fleet import ModelFleet
 from pipelines.services import Services
+from storage.passage_cache import PassageCache
 from storage.transactions import open_pool
 
 
@@ -57,4 +58,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         embedder=embedder,
         ping_broker=ping,
         models=ModelFleet(settings, pool, impatient_client(settings)) if settings.compiler_type == "llm" else None,
+        passages=PassageCache(settings.subject_cache_mb * 1024 * 1024) if settings.subject_cache_mb else None,
     )

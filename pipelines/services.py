@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from config.settings import Settings
 from pipelines.providers.fleet import ModelFleet
+from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
 
@@ -40,3 +41,5 @@ class Services:
     ping_broker: Callable[[], None]
     #: The language models; None where rules compile.
     models: ModelFleet | None = None
+    #: Large subjects as they were last read; None where nobody asks for context.
+    passages: PassageCache | None = None
