@@ -169,7 +169,7 @@ def _schedule(
     request_id: str | None,
 ) -> None:
     quiet = services.settings.auto_compile_after_seconds
-    compile_runs = {row.subject_id: uuid7() for row in inserted}
+    compile_runs = {subject_id: uuid7() for subject_id in dict.fromkeys(row.subject_id for row in inserted)}
     if quiet is not None and compile_runs:
         runs.schedule_compiles(
             conn, tenant_id, compile_runs, run_after=now + timedelta(seconds=quiet), request_id=request_id
