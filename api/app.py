@@ -29,6 +29,7 @@ from api.resources import (
     service,
     subjects,
     support,
+    usage,
     webhook_endpoints,
     webhooks,
 )
@@ -47,6 +48,7 @@ OPERATIONS: list[Operation] = [
     *admin_subjects.OPERATIONS,
     *jobs.OPERATIONS,
     *runs.OPERATIONS,
+    *usage.OPERATIONS,
     *service.OPERATIONS,
     *webhooks.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
