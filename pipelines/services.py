@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from config.settings import Settings
 from pipelines.tenant_limits import TenantLimits
 from pipelines.usage import Usage
+from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
 
@@ -42,3 +43,5 @@ class Services:
     #: What tenants used here, and what their limits are.
     usage: Usage = field(default_factory=Usage)
     tenant_limits: TenantLimits = field(default_factory=TenantLimits)
+    #: Large subjects as they were last read; None where nobody asks for context.
+    passages: PassageCache | None = None
