@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,13 @@ def eventually(look: Callable[[], Any]) -> Any:
     raise AssertionError("it did not happen")
 
 
+def failed_open(client: httpx.Client) -> int:
+    """Requests that were let through because Redis did not answer, in all API processes."""
+    pattern = r'statewave_rate_limit_checks_total\{kind="tenant",outcome="failed_open"\} (\d+)'
+    found = re.search(pattern, client.get("/metrics").text)
+    return int(found[1]) if found else 0
+
+
 def used(stack: RunningStack) -> dict[tuple[str, str], int]:
     with psycopg.connect(stack.database_url) as conn:
         rows = conn.execute("select tenant_id, meter, sum(quantity)::int from usage_days group by 1, 2").fetchall()
@@ -62,25 +70,27 @@ def test_processes_count_together_and_write_down_what_was_used(stack: RunningSta
     assert answer.headers["RateLimit-Policy"] == f'"tenant";q={LIMIT};w=60'
     eventually(lambda: {request.headers["x-statewave-event"] for request in receiver.received} >= {"memories.compiled"})
 
-    began = time.monotonic()
+    with httpx.Client(base_url=stack.base_url, headers={"X-Tenant-ID": "busy"}, timeout=30) as client:
 
-    def ask(_: int) -> int:
-        url = f"{stack.base_url}/v1/timeline?subject_id=ada"
-        return httpx.get(url, headers={"X-Tenant-ID": "busy"}, timeout=30).status_code
+        def ask(_: int) -> int:
+            return client.get("/v1/timeline?subject_id=ada").status_code
 
-    with ThreadPoolExecutor(8) as threads:
-        statuses = list(threads.map(ask, range(2 * LIMIT)))
-    # Room for one request comes back every 60 / LIMIT seconds, however long a busy machine took.
-    most = LIMIT + int((time.monotonic() - began) * LIMIT / 60) + 1
-    allowed = statuses.count(200)
-    assert LIMIT <= allowed <= most
-    assert allowed + statuses.count(429) == 2 * LIMIT
+        began = time.monotonic()
+        with ThreadPoolExecutor(8) as threads:
+            statuses = list(threads.map(ask, range(2 * LIMIT)))
+        # Room for one request comes back every 60 / LIMIT seconds. A busy machine takes long, or lets Redis take so
+        # long that requests are let through.
+        regained = int((time.monotonic() - began) * LIMIT / 60) + 1
+        allowed = statuses.count(200)
+        assert LIMIT <= allowed <= LIMIT + regained + failed_open(client)
+        assert allowed + statuses.count(429) == 2 * LIMIT
 
-    stack.redis.stop()
-    assert {ask(i) for i in range(2 * LIMIT)} == {200}
+        stack.redis.stop()
+        assert [ask(i) for i in range(10)] == [200] * 10
+        assert failed_open(client) >= 10
     stack.stop()
     found = used(stack)
-    assert found["busy", "requests"] == allowed + 2 * LIMIT
+    assert found["busy", "requests"] == allowed + 10
     own = {meter: quantity for (tenant, meter), quantity in found.items() if tenant == "acme"}
     assert own["requests"] == own["episodes"] == own["compile_jobs"] == 1
     assert own["memories"] >= 1
