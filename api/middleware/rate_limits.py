@@ -27,9 +27,6 @@ from pipelines.services import Services
 
 _WHOSE: dict[Kind, str] = {"ip": "from one address", "key": "with one key", "tenant": "of one tenant"}
 
-#: Answers to requests whose key was refused: guessing keys is limited per address.
-_REFUSED_AT_THE_DOOR = ("401", "403")
-
 
 class RateLimits:
     """After access was granted: who asks is known then, and one round trip tells about all limits."""
@@ -58,7 +55,8 @@ class RateLimits:
         self, request: ApiRequest, response: falcon.Response, resource: object, req_succeeded: bool
     ) -> None:
         context = request.context
-        if self._ip_rpm and context.rate_limits is None and str(response.status)[:3] in _REFUSED_AT_THE_DOOR:
+        # Who was refused at the door never came to the limits: guessing keys counts for the address.
+        if self._ip_rpm and context.rate_limits is None and _is_error(response) and request.path not in self._exempt:
             try:
                 self._take(request, self._of_address(request))
             except RateLimited as ex:
@@ -137,6 +135,10 @@ def _describe(response: falcon.Response, standings: Sequence[Standing], quotas: 
     near = [f"{quota.meter}={quota.used}/{quota.limit}" for quota in quotas if quota.is_near]
     if near:
         response.set_header("X-Quota-Warning", ", ".join(near))
+
+
+def _is_error(response: falcon.Response) -> bool:
+    return str(response.status)[:1] in "45"
 
 
 def _seconds(microseconds: int) -> int:

@@ -147,6 +147,12 @@ def test_guessing_keys_is_limited_per_address(limited: MakeClient) -> None:
     assert statuses == [403, 403, 429, 429]
     assert ask(client, X_API_Key="s3cret").status_code == 429
     assert ask(client).status_code == 429
+    assert ask(client, "/healthz").status_code == 200
+
+
+def test_whoever_is_refused_for_another_reason_counts_as_well(limited: MakeClient) -> None:
+    client = limited(rate_limit_rpm=2, require_tenant=True)
+    assert [ask(client).status_code for _ in range(3)] == [400, 400, 429]
 
 
 def test_without_redis_everybody_is_let_through_and_counted(limited: MakeClient, buckets: Clocked) -> None:
