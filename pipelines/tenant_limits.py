@@ -58,9 +58,10 @@ class TenantLimits:
         month = month_of(now or utcnow())
         known = self._limits.get(tenant_id)
         asked_at = self._clock()
-        if known is not None and known.month == month and asked_at - known.read_at < STALE_SECONDS:
+        if known is not None:
             known.asked_at = asked_at
-            return known
+            if known.month == month and asked_at - known.read_at < STALE_SECONDS:
+                return known
         try:
             self._read(pool, [tenant_id], month)
         except DATABASE_AWAY as ex:

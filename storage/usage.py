@@ -39,7 +39,7 @@ select t.tenant_id, jsonb_build_object('version', tc.version, 'config', tc.confi
   join tenant_configs tc on tc.tenant_id = t.tenant_id
 """
 
-#: Without a tenant the table is read by `usage_days_day`, else by its primary key.
+#: Of one tenant by the primary key; of all tenants everything is read, one row a tenant, day and meter.
 _WINDOWS = """
 select meter,
        coalesce(sum(quantity) filter (where day = %(today)s), 0)::bigint as today,
