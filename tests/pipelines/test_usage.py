@@ -264,6 +264,15 @@ def test_tenants_that_went_quiet_are_forgotten(clocked: tuple[Services, Clock]) 
     assert list(services.tenant_limits._limits) == ["globex"]
 
 
+def test_a_tenant_that_comes_back_is_active_again(clocked: tuple[Services, Clock]) -> None:
+    services, clock = clocked
+    services.tenant_limits.of(services.pool, "acme")
+    clock.seconds += 1000
+    services.tenant_limits.of(services.pool, "acme")
+    services.tenant_limits.refresh(services.pool)
+    assert list(services.tenant_limits._limits) == ["acme"]
+
+
 def test_while_the_database_is_away_known_limits_stay_and_unknown_ones_are_none(
     clocked: tuple[Services, Clock], monkeypatch: pytest.MonkeyPatch
 ) -> None:
