@@ -75,6 +75,7 @@ def append_episodes(
         if inserted and (reserved.has_webhooks or services.settings.webhook_url):
             _tell(services, conn, tenant_id, list(inserted.values()), request_id, batch=batch)
         stored = _stored_under_same_key(conn, tenant_id, repeated)
+    services.usage.count(tenant_id, "episodes", len(inserted), now=now)
     answers: dict[tuple[str, str], Episode] = dict(stored)
     result = []
     for row in rows:
