@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from config.settings import Settings
 from pipelines.providers.fleet import ModelFleet
+from pipelines.tenant_limits import TenantLimits
+from pipelines.usage import Usage
 from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
@@ -41,5 +43,8 @@ class Services:
     ping_broker: Callable[[], None]
     #: The language models; None where rules compile.
     models: ModelFleet | None = None
+    #: What tenants used here, and what their limits are.
+    usage: Usage = field(default_factory=Usage)
+    tenant_limits: TenantLimits = field(default_factory=TenantLimits)
     #: Large subjects as they were last read; None where nobody asks for context.
     passages: PassageCache | None = None
