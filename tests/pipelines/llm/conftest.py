@@ -50,7 +50,7 @@ def llm_settings(settings: Settings, provider: Provider) -> Settings:
         litellm_api_base=provider.url,
         litellm_api_key="k",
         litellm_timeout_seconds=20.0,
-        compile_wait_seconds=20.0,
+        compile_wait_seconds=60.0,
         auto_compile_after_seconds=None,
     )
 
