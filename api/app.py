@@ -16,6 +16,7 @@ from api.openapi import document
 from api.operations import Operation
 from api.request import ApiRequest
 from api.resources import (
+    admin_receipts,
     admin_subjects,
     context,
     docs,
@@ -24,6 +25,7 @@ from api.resources import (
     memories,
     memory_templates,
     metrics,
+    receipts,
     runs,
     service,
     subjects,
@@ -39,10 +41,12 @@ OPERATIONS: list[Operation] = [
     *episodes.OPERATIONS,
     *memories.OPERATIONS,
     *context.OPERATIONS,
+    *receipts.OPERATIONS,
     *subjects.OPERATIONS,
     *support.OPERATIONS,
     *memory_templates.OPERATIONS,
     *admin_subjects.OPERATIONS,
+    *admin_receipts.OPERATIONS,
     *jobs.OPERATIONS,
     *runs.OPERATIONS,
     *service.OPERATIONS,

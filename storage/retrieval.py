@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from storage.episodes import UncompiledEpisode, uncompiled_episodes
+from storage.history import Watermark
 from storage.passage_columns import PassageColumns
 from storage.passages import decode_blocks
+from storage.tenant_configs import CONFIG_SQL
 from storage.transactions import Connection
 
-_CANDIDATES = """
+_CANDIDATES = f"""
 select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, s.resolution_version > 0,
+       s.created_at, s.passage_count, pg_current_snapshot()::text, {CONFIG_SQL},
        b.passages, b.terms, v.scales, v.vectors
   from subjects s
   left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
@@ -29,6 +32,9 @@ class Candidates:
     speakers: list[str]
     waiting: list[UncompiledEpisode]
     has_resolutions: bool
+    watermark: Watermark
+    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
+    tenant_config: str | None
 
 
 def load_candidates(
@@ -42,8 +48,8 @@ def load_candidates(
         rows = cursor.execute(_CANDIDATES, {"tenant": tenant_id, "subject": subject_id, "model": model}).fetchall()
     if not rows:
         return None
-    uncompiled, compiled_seq, last_seq, speakers, has_resolutions = rows[0][:5]
-    blocks = [row[5:] for row in rows if row[5] is not None]
+    uncompiled, compiled_seq, last_seq, speakers, has_resolutions, since, passages, snapshot, config = rows[0][:9]
+    blocks = [row[9:] for row in rows if row[9] is not None]
     waiting = []
     if uncompiled:
         after = max(compiled_seq, last_seq - waiting_limit)
@@ -53,4 +59,12 @@ def load_candidates(
         speakers=speakers,
         waiting=waiting,
         has_resolutions=has_resolutions,
+        watermark=Watermark(
+            subject_since=since,
+            passages=passages,
+            compiled_seq=compiled_seq,
+            last_seq=last_seq,
+            snapshot=snapshot,
+        ),
+        tenant_config=config,
     )

@@ -29,7 +29,15 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
     "resolution_changes",
     "support_facts",
     "health_states",
+    "resolution_versions",
+    "subject_states",
+    "passage_ends",
+    # Behind memories and episodes, whose deletion writes it.
+    "partial_erasures",
 )
+
+#: Tables that name a subject and outlive it: proof of what was delivered is kept (contract: governance §2.13).
+TABLES_THAT_OUTLIVE = ("receipts",)
 
 _RESERVE = """
 insert into subjects as s (tenant_id, subject_id, episode_count, last_seq, last_episode_at)
