@@ -23,6 +23,7 @@ from pipelines.support.facts import Snapshot, SubjectFacts, facts_of, read_facts
 from storage import history, support_facts
 from storage.episodes import uncompiled_episodes
 from storage.history import Watermark
+from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
 from storage.retrieval import Candidates, load_candidates
@@ -47,7 +48,14 @@ class World(Protocol):
         """A transaction in which every query sees this world."""
 
     def load(
-        self, conn: Connection, tenant_id: str, subject_id: str, *, embedder: Embedder | None, waiting_limit: int
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
     ) -> Candidates | None:
         """Everything retrievable of the subject; None for an unknown one."""
 
@@ -65,7 +73,14 @@ class Present:
             yield conn
 
     def load(
-        self, conn: Connection, tenant_id: str, subject_id: str, *, embedder: Embedder | None, waiting_limit: int
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
     ) -> Candidates | None:
         return load_candidates(
             conn,
@@ -74,6 +89,7 @@ class Present:
             model=_model(embedder),
             dimensions=embedder.dimensions if embedder else 0,
             waiting_limit=waiting_limit,
+            cache=cache,
         )
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -106,7 +122,14 @@ class Past:
             yield conn
 
     def load(
-        self, conn: Connection, tenant_id: str, subject_id: str, *, embedder: Embedder | None, waiting_limit: int
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
     ) -> Candidates | None:
         seen = self.watermark
         if seen is None and self.known_at is not None:
@@ -164,7 +187,14 @@ class NothingStored:
             yield conn
 
     def load(
-        self, conn: Connection, tenant_id: str, subject_id: str, *, embedder: Embedder | None, waiting_limit: int
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
     ) -> Candidates | None:
         return None
 
@@ -185,9 +215,18 @@ class TrueThen:
         return self.world.open(services, tenant_id, subject_id)
 
     def load(
-        self, conn: Connection, tenant_id: str, subject_id: str, *, embedder: Embedder | None, waiting_limit: int
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
     ) -> Candidates | None:
-        candidates = self.world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=waiting_limit)
+        candidates = self.world.load(
+            conn, tenant_id, subject_id, embedder=embedder, waiting_limit=waiting_limit, cache=cache
+        )
         if candidates is None:
             return None
         true = history.true_at(conn, tenant_id, subject_id, self.valid_at)

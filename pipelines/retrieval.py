@@ -20,11 +20,12 @@ from pipelines.history import PRESENT, World
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.query import Query, parse_task
-from pipelines.ranking import Scores, score
+from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
 from storage.history import Watermark
+from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.retrieval import Candidates
 from storage.rows import Memory
@@ -71,15 +72,17 @@ def find_passages(
     now: datetime,
     denied: Collection[UUID] = (),
     world: World = PRESENT,
+    cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
     Args:
         denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
             not even the statistics of the ranking depend on them.
+        cache: Where large subjects are kept between requests.
         world: The subject as it is, or as it stood.
     """
-    candidates = world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=WAITING_EPISODES)
+    candidates = world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=WAITING_EPISODES, cache=cache)
     if candidates is None:
         return None
     columns, speakers = _with_waiting(candidates, embedder)
@@ -87,12 +90,13 @@ def find_passages(
         columns = _without(columns, denied)
     query = parse_task(task, speakers=speakers, now=now)
     vector = _embedded(query, embedder)
-    scores = score(columns, query, vector)
+    matches = match_terms(columns, query.terms)
+    scores = score(columns, query, vector, matches=matches)
     if embedder is None:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
-        is_related = relatedness(columns, query, vector, scores).is_related
+        is_related = relatedness(columns, query, vector, scores, matches).is_related
     return Found(
         columns,
         speakers,
@@ -117,7 +121,9 @@ def rank_memories(
 ) -> list[Memory]:
     """The subject's visible memories, best first for the query."""
     now = utcnow()
-    found = find_passages(conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now)
+    found = find_passages(
+        conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now, cache=services.passages
+    )
     if found is None:
         return []
     wanted = found.columns.kind != Kind.TURN
@@ -155,6 +161,11 @@ def is_visible(memory: Memory, now: datetime) -> bool:
 def source_of(columns: PassageColumns, row: int) -> UUID:
     """The episode or memory a passage was taken from."""
     return UUID(bytes=columns.source_id[row].tobytes())
+
+
+def sources_of(columns: PassageColumns, rows: NDArray[np.intp]) -> list[UUID]:
+    """`source_of` each row."""
+    return [UUID(bytes=source) for source in columns.source_id[rows].tolist()]
 
 
 def microseconds(moment: datetime) -> int:

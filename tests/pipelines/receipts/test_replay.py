@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
-from config.errors import ValidationFailed
-from config.clock import utcnow
 from pipelines.receipts.reading import body_of
 from pipelines.receipts.replay import Replayed, replay
 from pipelines.services import Services
@@ -18,7 +14,6 @@ from tests.pipelines.receipts.stories import (
     TENANT,
     ask,
     compile_all,
-    configure,
     hand_over,
     receipt,
     tell,
