@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -19,6 +20,10 @@ from pipelines import context_text
 from pipelines.context_text import Delivered
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
+from pipelines.policy.evaluation import Caller
+from pipelines.policy.in_force import PolicyInForce, reading_as
+from pipelines.policy.notes import load_notes
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of
 from pipelines.services import Services
 from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
@@ -30,7 +35,7 @@ from storage import memories as memory_rows
 from storage.episodes import EpisodeWithBody
 from storage.passage_columns import Kind
 from storage.rows import Episode, Memory
-from storage.transactions import Connection, tenant_transaction
+from storage.transactions import Connection
 
 #: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
 CANDIDATES_PER_TOKEN = 0.25
@@ -70,18 +75,12 @@ class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
     explain: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Policy(Protocol):
-    """Decides what a caller may not see. Asked before anything is ranked."""
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A bundle, and what a receipt says of how it came about."""
 
-    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
-        """Memories and episodes to withhold from this request."""
-
-
-class AllowAll:
-    """The policy of a tenant without one."""
-
-    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
-        return ()
+    bundle: ContextBundle
+    decisions: PolicyDecisions
 
 
 def assemble_context(
@@ -89,20 +88,40 @@ def assemble_context(
     tenant_id: str,
     request: ContextRequest,
     *,
-    policy: Policy = AllowAll(),  # noqa: B008 - it has no state
+    policy: PolicyInForce | None = None,
     now: datetime | None = None,
 ) -> ContextBundle:
     """Rank everything stored of the subject for the task and deliver the best that fits.
 
     An unknown subject gets the task and nothing else. The text never exceeds `max_tokens`; a task that is longer
-    than that alone is shortened.
+    than that alone is shortened. What the policy hides from the caller is left out before anything is ranked.
 
     Args:
+        policy: The policy to answer under; None for the one in force.
         now: The clock: what "yesterday" counts from and what has expired.
+
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
+    return assemble(services, tenant_id, request, policy=policy, now=now).bundle
+
+
+def assemble(
+    services: Services,
+    tenant_id: str,
+    request: ContextRequest,
+    *,
+    policy: PolicyInForce | None = None,
+    now: datetime | None = None,
+) -> Assembly:
+    """As `assemble_context`, with what a receipt says of it."""
     now = now or utcnow()
     header = context_text.task_header(request.task, request.max_tokens)
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    caller = Caller(id=request.caller_id, type=request.caller_type)
+    with reading_as(services, tenant_id, caller, policy=policy) as reader:
+        reader.require_caller()
+        conn, judgement = reader.conn, reader.judgement(request.subject_id)
+        visibility = reader.acted_upon(judgement)
         found = find_passages(
             conn,
             tenant_id,
@@ -110,32 +129,44 @@ def assemble_context(
             task=request.task,
             embedder=services.embedder,
             now=now,
-            denied=policy.denied(conn, tenant_id, request),
+            visibility=visibility,
         )
+        decisions = reader.decisions(judgement, found.stored if found else None)
         if found is None:
-            return _bundle(request, header)
+            return Assembly(_bundle(request, header), decisions)
         situation = read_situation(
-            conn, tenant_id, request.subject_id, found, task=request.task, session_id=request.session_id
+            conn,
+            tenant_id,
+            request.subject_id,
+            found,
+            task=request.task,
+            session_id=request.session_id,
+            visibility=visibility,
         )
         earlier: list[EarlierResolution] = []
         if situation is not None:
             found = in_situation(found, situation)
             header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
+        notes, noted = load_notes(conn, tenant_id, request.subject_id, visibility, found.stored, now=now)
         if len(found.columns) == 0:
-            return _bundle(request, header, earlier=earlier)
+            return Assembly(_bundle(request, header, delivered=notes, memories=noted, earlier=earlier), decisions)
         if not found.is_related:
-            return _bundle(request, context_text.with_nothing_related(header, request.max_tokens))
+            header = context_text.with_nothing_related(header, request.max_tokens)
+            return Assembly(_bundle(request, header, delivered=notes, memories=noted), decisions)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
-    return _bundle(
+    if visibility.hides_anything:
+        memories = {id: visibility.shown(memory) for id, memory in memories.items()} | noted
+    bundle = _bundle(
         request,
         header,
-        delivered=_delivered(found, selection, memories, episodes, now),
+        delivered=[*_delivered(found, selection, memories, episodes, now), *notes],
         memories=memories,
         episodes=episodes,
         earlier=earlier,
         explain=_explain(found, situation, selection) if request.explain else None,
     )
+    return Assembly(bundle, decisions)
 
 
 def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:

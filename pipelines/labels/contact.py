@@ -28,14 +28,16 @@ INTERNATIONAL = re.compile(r"(?<![\w+@#/=&.-])\+\(?\d[\d .()\u00a0\u2011-]{7,17}
 
 #: Contract (governance §5): a group of three, three and four digits with separators.
 NORTH_AMERICAN = re.compile(
-    r"(?<![\w+./#=-])(?<!\d[ \u00a0])(?:1[ .-])?(?:\(\d{3}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])(?![./ ]\d)(?!\.\w)"
+    r"(?<![\w+./#=-])(?<!\d[ \u00a0])(?:1[ .-])?"
+    r"(?:\(\d{3}\)[ .-]?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])(?![./ ]\d)(?!\.\w)"
 )
 
 #: Digits of a telephone number with its country: E.164 allows 15; fewer than 8 reach no subscriber.
 _LEAST_DIGITS, _MOST_DIGITS = 8, 15
 
 _AMOUNT_AFTER = re.compile(
-    r"[ \u00a0]?(?:%|€|\$|£|¥|°|[a-z]{1,3}/s\b|(?:eur|usd|gbp|chf|inr|jpy|points?|users?|rows?|bytes?|[kmg]i?b|ms|seconds?|"
+    r"[ \u00a0]?(?:%|€|\$|£|¥|°|[a-z]{1,3}/s\b|(?:eur|usd|gbp|chf|inr|jpy|points?|users?|rows?|bytes?|[kmg]i?b|ms|"
+    r"seconds?|"
     r"dollars|euros|requests?|views|followers|hits|tokens?|people|items|units|votes|km|m|kg)\b)",
     re.IGNORECASE,
 )

@@ -42,7 +42,9 @@ CATALOGUE = [
     CatalogueEntry(label="pii.ip_address", description="An IPv4 or IPv6 address other than loopback and masks"),
     CatalogueEntry(label="financial.card", description="A payment card number with a valid check digit"),
     CatalogueEntry(label="financial.iban", description="An international bank account number with valid check digits"),
-    CatalogueEntry(label="secret.token", description="An access token of AWS, GitHub, Google, Slack and the like, a JWT"),
+    CatalogueEntry(
+        label="secret.token", description="An access token of AWS, GitHub, Google, Slack and the like, a JWT"
+    ),
     CatalogueEntry(label="secret.private_key", description="A private key in PEM, OpenPGP or PuTTY form"),
 ]
 

@@ -63,7 +63,9 @@ def compose(text: str) -> yaml.Node | None:
         return yaml.compose(text, Loader=_Loader)
     except yaml.MarkedYAMLError as ex:
         mark = ex.problem_mark or ex.context_mark
-        raise _unreadable(mark.line + 1 if mark else 1, f"not YAML: {ex.problem or ex.context or 'unreadable'}") from None
+        raise _unreadable(
+            mark.line + 1 if mark else 1, f"not YAML: {ex.problem or ex.context or 'unreadable'}"
+        ) from None
     except yaml.YAMLError as ex:
         line = text.count("\n", 0, getattr(ex, "position", 0) or 0) + 1
         raise _unreadable(line, f"not YAML: {getattr(ex, 'reason', 'unreadable')}") from None
@@ -75,8 +77,7 @@ def plain(node: yaml.Node, problems: list[BundleProblem], *, rule: str | None = 
     """A node as what JSON knows. Dates stay the text they were written as."""
     if isinstance(node, yaml.MappingNode):
         return {
-            key: plain(value, problems, rule=rule)
-            for key, (_, value) in entries(node, problems, rule=rule).items()
+            key: plain(value, problems, rule=rule) for key, (_, value) in entries(node, problems, rule=rule).items()
         }
     if isinstance(node, yaml.SequenceNode):
         return [plain(item, problems, rule=rule) for item in node.value]
@@ -153,7 +154,9 @@ def _scalar(node: yaml.Node, problems: list[BundleProblem], rule: str | None) ->
     except (ValueError, OverflowError):
         pass
     known = kind in ("int", "float")
-    problems.append(problem(node, f"{shown(text)} is no number" if known else f"the tag {shown(node.tag)} is not allowed", rule))
+    problems.append(
+        problem(node, f"{shown(text)} is no number" if known else f"the tag {shown(node.tag)} is not allowed", rule)
+    )
     return None
 
 

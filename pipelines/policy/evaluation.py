@@ -1,4 +1,4 @@
-"""Evaluating a policy: what becomes of a memory with these labels, for this caller (contract: governance §4.2, §4.3)."""
+"""Evaluating a policy: what becomes of a memory with these labels for this caller (contract: governance §4.2)."""
 
 from __future__ import annotations
 
@@ -34,6 +34,11 @@ class Judge:
         self.bundle = bundle
         self._rules = [rule for rule in bundle.rules if _admits(rule, caller)]
         self._decided: dict[frozenset[str], Firing | None] = {}
+
+    @property
+    def concerns_caller(self) -> bool:
+        """Whether there is a rule that could hide anything from the caller."""
+        return bool(self._rules)
 
     def decide(self, labels: Iterable[str]) -> Firing | None:
         """The first rule that matches, None when the memory is allowed."""

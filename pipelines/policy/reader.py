@@ -184,7 +184,9 @@ class _Reader:
         if value is None:
             return ""
         if not is_text(node) or len(value) > MOST_DESCRIPTION_CHARS:
-            self._problems.append(problem(node, f"description must be text of at most {MOST_DESCRIPTION_CHARS} characters", rule))
+            self._problems.append(
+                problem(node, f"description must be text of at most {MOST_DESCRIPTION_CHARS} characters", rule)
+            )
             return ""
         return str(value)
 
@@ -204,7 +206,9 @@ class _Reader:
             return None
         when = keys["when"][1]
         if not isinstance(when, yaml.MappingNode) or not when.value:
-            self._problems.append(problem(when, f"when must be a mapping with at least one of {', '.join(PREDICATES)}", rule))
+            self._problems.append(
+                problem(when, f"when must be a mapping with at least one of {', '.join(PREDICATES)}", rule)
+            )
             return None
         before = len(self._problems)
         conditions: dict[str, Any] = {}
@@ -226,7 +230,11 @@ class _Reader:
         for written in labels:
             if normal_label(written) != written:
                 self._reading.warnings.append(
-                    problem(node, f"{shown(written)} is compared as {shown(normal_label(written))}, as labels are stored", rule)
+                    problem(
+                        node,
+                        f"{shown(written)} is compared as {shown(normal_label(written))}, as labels are stored",
+                        rule,
+                    )
                 )
         return frozenset(map(normal_label, labels))
 
