@@ -19,6 +19,8 @@ from pipelines import attempts, compile_runs, publication
 from pipelines.compile_runs import COMPILE
 from pipelines.drafting import draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.policy.in_force import reading_as
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
@@ -50,6 +52,18 @@ class CompileStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Run
     memories: list[Memory]
+
+
+def compile_for(
+    services: Services, tenant_id: str, subject_id: str, *, request_id: str | None, caller: Caller
+) -> CompileOutcome:
+    """As `compile_now`, with the memories as the caller may see them."""
+    outcome = compile_now(services, tenant_id, subject_id, request_id=request_id)
+    if not outcome.memories:
+        return outcome
+    with reading_as(services, tenant_id, caller) as reader:
+        shown = reader.visibility(subject_id).shown_memories(outcome.memories)
+    return msgspec.structs.replace(outcome, memories=shown)
 
 
 def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> CompileOutcome:
@@ -132,8 +146,8 @@ def request_compile(services: Services, tenant_id: str, subject_id: str, *, requ
     return run, joined
 
 
-def compile_status(services: Services, tenant_id: str, job_id: str) -> CompileStatus:
-    """How far an asynchronous compile is.
+def compile_status(services: Services, tenant_id: str, job_id: str, *, caller: Caller = ANONYMOUS) -> CompileStatus:
+    """How far an asynchronous compile is, with the memories as the caller may see them.
 
     Raises:
         NotFound: when the tenant has no such job, or it is older than its retention.
@@ -142,9 +156,12 @@ def compile_status(services: Services, tenant_id: str, job_id: str) -> CompileSt
         run_id = UUID(job_id)
     except ValueError:
         raise NotFound(f"there is no compile job {job_id}") from None
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with reading_as(services, tenant_id, caller) as reader:
+        conn = reader.conn
         run = runs.find(conn, run_id)
         if run is None or run.kind != "compile":
             raise NotFound(f"there is no compile job {job_id}")
         published = memories.memories_of_run(conn, tenant_id, run_id) if run.state == "completed" else []
+        if published:
+            published = reader.visibility(run.subject_id or "").shown_memories(published)
     return CompileStatus(run=run, memories=published)

@@ -10,6 +10,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.rows import Memory
+from storage.selection import ALL, IdFilter
 from storage.transactions import Connection
 
 COLUMNS = (
@@ -81,7 +82,7 @@ _SEARCH_TEXT = f"""
 select {COLUMNS}
   from memories, (select to_tsquery('english', %(query)s) as query) q
  where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
-   and (%(kind)s::text is null or kind = %(kind)s)
+   and (%(kind)s::text is null or kind = %(kind)s) {{selection}}
    and (search @@ query or content ilike %(substring)s)
  order by (content ilike %(substring)s) desc, ts_rank(search, query) desc, created_at desc, id desc
  limit %(limit)s
@@ -90,7 +91,7 @@ select {COLUMNS}
 _NEWEST = f"""
 select {COLUMNS} from memories
  where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
-   and (%(kind)s::text is null or kind = %(kind)s)
+   and (%(kind)s::text is null or kind = %(kind)s) {{selection}}
  order by created_at desc, id desc
  limit %(limit)s
 """
@@ -245,7 +246,15 @@ def memories_of_run(conn: Connection, tenant_id: str, run_id: UUID) -> list[Memo
 
 
 def search_text(
-    conn: Connection, tenant_id: str, subject_id: str, *, query: str, substring: str, kind: str | None, limit: int
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    query: str,
+    substring: str,
+    kind: str | None,
+    limit: int,
+    selection: IdFilter = ALL,
 ) -> list[Memory]:
     """Visible memories that hold a query word or the substring, best first.
 
@@ -255,11 +264,13 @@ def search_text(
     Args:
         query: argument of `to_tsquery`, as `storage.full_text.any_word_query` builds it.
         substring: an `ilike` pattern with its wildcards escaped.
+        selection: the memories that may be found.
     """
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
-            _SEARCH_TEXT,
+            _SEARCH_TEXT.format(selection=selection.condition("id", "selected")),
             {
+                **selection.parameters("selected"),
                 "tenant": tenant_id,
                 "subject": subject_id,
                 "query": query,
@@ -270,11 +281,20 @@ def search_text(
         ).fetchall()
 
 
-def newest_memories(conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int) -> list[Memory]:
+def newest_memories(
+    conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int, selection: IdFilter = ALL
+) -> list[Memory]:
     """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given."""
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
-            _NEWEST, {"tenant": tenant_id, "subject": subject_id, "kind": kind, "limit": limit}
+            _NEWEST.format(selection=selection.condition("id", "selected")),
+            {
+                **selection.parameters("selected"),
+                "tenant": tenant_id,
+                "subject": subject_id,
+                "kind": kind,
+                "limit": limit,
+            },
         ).fetchall()
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from api.operations import Call, Operation
 from api.schemas.context import ContextCreate
 from pipelines.context import ContextBundle, ContextRequest, assemble_context
+from pipelines.policy.in_force import caller_of
 
 
 def create(call: Call) -> ContextBundle:
     asked = call.body
+    caller = caller_of(call.principal, asked.caller_id, asked.caller_type)
     return assemble_context(
         call.services,
         call.tenant_id,
@@ -17,8 +19,8 @@ def create(call: Call) -> ContextBundle:
             task=asked.task,
             max_tokens=asked.max_tokens or call.services.settings.default_max_context_tokens,
             session_id=asked.session_id,
-            caller_id=asked.caller_id,
-            caller_type=asked.caller_type,
+            caller_id=caller.id,
+            caller_type=caller.type,
             explain=asked.explain,
         ),
     )

@@ -11,6 +11,7 @@ from api.schemas.support import (
     ResolutionsQuery,
     SubjectHealth,
 )
+from pipelines.policy.in_force import caller_of
 from pipelines.support.figures import read_health, read_service_levels
 from pipelines.support.handoff import Handoff, hand_over
 from pipelines.support.resolutions import list_resolutions, record_resolution
@@ -41,6 +42,7 @@ def resolutions(call: Call) -> list[Resolution]:
         status=query.status,
         limit=query.limit,
         offset=query.offset,
+        caller=caller_of(call.principal, query.caller_id, query.caller_type),
     )
 
 
@@ -53,6 +55,7 @@ def handoff(call: Call) -> Handoff:
         session_id=asked.session_id,
         reason=asked.reason,
         max_tokens=asked.max_tokens,
+        caller=caller_of(call.principal, asked.caller_id, asked.caller_type),
     )
 
 

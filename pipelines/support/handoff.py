@@ -6,12 +6,17 @@ Everything in the brief is quoted or counted from what is stored; each line says
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from config.clock import utcnow
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.policy.in_force import PolicyInForce, reading_as
+from pipelines.policy.visibility import REDACTED
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.services import Services
 from pipelines.support import handoff_lines
 from pipelines.support.attempts import attempts, first_words
@@ -24,11 +29,11 @@ from pipelines.support.health_alerts import check_health
 from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
 from pipelines.support.sla import open_seconds, service_totals
+from pipelines.support.visible_facts import visible_facts
 from pipelines.tokens import count_tokens
 from storage import memories as memory_rows
 from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
 from storage.rows import Memory
-from storage.transactions import tenant_transaction
 
 #: Limits of the contract (core §7.3).
 FACTS_READ, FACTS_TOLD, FACTS_SUMMED_UP = 20, 8, 3
@@ -76,6 +81,14 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
     receipt_emitted: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """A handoff, and what a receipt says of the policy it was written under."""
+
+    handoff: Handoff
+    decisions: PolicyDecisions
+
+
 def hand_over(
     services: Services,
     tenant_id: str,
@@ -85,20 +98,69 @@ def hand_over(
     reason: str = "escalation",
     max_tokens: int = 4000,
     now: datetime | None = None,
+    caller: Caller = ANONYMOUS,
+    policy: PolicyInForce | None = None,
 ) -> Handoff:
     """Write the brief of a session. Its notes never exceed `max_tokens`; an unknown subject gets a short one.
 
+    What the policy hides from the caller is neither quoted nor counted; health and service levels are figures of the
+    whole subject.
+
     Args:
         now: The clock that ages and deadlines count from.
+        policy: The policy to answer under; None for the one in force.
+
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
+    return write_brief(
+        services,
+        tenant_id,
+        subject_id=subject_id,
+        session_id=session_id,
+        reason=reason,
+        max_tokens=max_tokens,
+        now=now,
+        caller=caller,
+        policy=policy,
+    ).handoff
+
+
+def write_brief(
+    services: Services,
+    tenant_id: str,
+    *,
+    subject_id: str,
+    session_id: str,
+    reason: str,
+    max_tokens: int,
+    now: datetime | None,
+    caller: Caller,
+    policy: PolicyInForce | None = None,
+) -> Brief:
+    """As `hand_over`, with what a receipt says of it."""
     now = now or utcnow()
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with reading_as(services, tenant_id, caller, policy=policy) as reader:
+        reader.require_caller()
+        conn, judgement = reader.conn, reader.judgement(subject_id)
+        visibility = reader.acted_upon(judgement)
         health, snapshot = check_health(conn, tenant_id, subject_id, now=now, tell=tell_webhooks(services.settings))
-        facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ)
-        episodes = quotable_episodes(conn, tenant_id, subject_id, session_id, limits=LIMITS)
-    content = _content(subject_id, session_id, reason, now, health, snapshot.facts, facts, episodes)
+        facts = memory_rows.newest_memories(
+            conn,
+            tenant_id,
+            subject_id,
+            kind="profile_fact",
+            limit=FACTS_READ,
+            selection=visibility.listed_memories,
+        )
+        episodes = quotable_episodes(
+            conn, tenant_id, subject_id, session_id, limits=LIMITS, selection=visibility.listed_episodes
+        )
+    facts = [visibility.shown(fact) for fact in facts]
+    known = visible_facts(snapshot.facts, visibility)
+    content = _content(subject_id, session_id, reason, now, health, known, facts, episodes)
     notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=max_tokens))
-    return Handoff(
+    handoff = Handoff(
         subject_id=subject_id,
         session_id=session_id,
         reason=reason,
@@ -116,6 +178,7 @@ def hand_over(
         token_estimate=count_tokens(notes),
         provenance=_provenance(content, origins),
     )
+    return Brief(handoff, reader.decisions(judgement, None))
 
 
 def _content(
@@ -164,9 +227,8 @@ def _open_for(known: SubjectFacts, now: datetime) -> list[float]:
 
 
 def _customer_summary(subject_id: str, facts: list[Memory]) -> str:
-    if not facts:
-        return f"Subject: {subject_id}"
-    return f"{subject_id} — {'; '.join(one_line(fact.content) for fact in facts[:FACTS_SUMMED_UP])}"
+    told = [one_line(fact.content) for fact in facts if fact.content != REDACTED][:FACTS_SUMMED_UP]
+    return f"{subject_id} — {'; '.join(told)}" if told else f"Subject: {subject_id}"
 
 
 def _issue(reported: QuotableEpisode, *, further: int) -> str:
