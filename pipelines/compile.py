@@ -19,12 +19,13 @@ from pipelines import attempts, compile_runs, publication
 from pipelines.compile_runs import COMPILE
 from pipelines.drafting import draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
+from pipelines.labels.suggesting import label_drafts
 from pipelines.policy.evaluation import ANONYMOUS, Caller
 from pipelines.policy.in_force import reading_as
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
-from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
+from storage.transactions import DATABASE_AWAY, operator_transaction, reading_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
 WAIT_SECONDS = 5.0
@@ -41,6 +42,8 @@ class CompileOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     memories: list[Memory]
     remaining_episodes: int
+    #: Whether a policy is in force that may hide some of the memories from whoever asked.
+    has_policy: bool = False
 
     @property
     def has_more(self) -> bool:
@@ -59,7 +62,7 @@ def compile_for(
 ) -> CompileOutcome:
     """As `compile_now`, with the memories as the caller may see them."""
     outcome = compile_now(services, tenant_id, subject_id, request_id=request_id)
-    if not outcome.memories:
+    if not outcome.memories or not outcome.has_policy:
         return outcome
     with reading_as(services, tenant_id, caller) as reader:
         shown = reader.visibility(subject_id).shown_memories(outcome.memories)
@@ -121,9 +124,9 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     settings = services.settings
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
-    drafts = draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days)
+    drafts = label_drafts(draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days), settings)
     embedded = embed_waiting(waiting, drafts, services.embedder)
-    with tenant_transaction(services.pool, run.tenant_id) as conn:
+    with reading_transaction(services.pool, run.tenant_id) as (conn, state):
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             raise Conflict(f"the compilation of subject {subject_id} was taken over", retry_after=RETRY_AFTER_SECONDS)
@@ -131,7 +134,11 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
         if outcome.remaining_episodes and settings.auto_compile_after_seconds is not None:
             compile_runs.follow_up(conn, run)
-    return CompileOutcome(memories=published, remaining_episodes=outcome.remaining_episodes)
+    return CompileOutcome(
+        memories=published,
+        remaining_episodes=outcome.remaining_episodes,
+        has_policy=state.bundle_id is not None,
+    )
 
 
 def request_compile(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> tuple[Run, bool]:

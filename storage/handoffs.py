@@ -26,7 +26,8 @@ with wanted as (
       order by coalesce(event_at, occurred_at) desc, seq desc limit %(newest)s)
     union
     (select id from episodes
-      where tenant_id = %(tenant)s and subject_id = %(subject)s {selection} and session_id = %(session)s and type = any(%(actions)s)
+      where tenant_id = %(tenant)s and subject_id = %(subject)s {selection} and session_id = %(session)s
+        and type = any(%(actions)s)
       order by coalesce(event_at, occurred_at) desc, seq desc limit %(newest)s)
     union
     (select id from episodes

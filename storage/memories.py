@@ -24,16 +24,16 @@ VISIBLE = "status = 'active' and (valid_to is null or valid_to > now())"
 _INSERT = """
 insert into memories (id, tenant_id, subject_id, kind, content, summary, confidence, valid_from, valid_to,
                       source_episode_ids, metadata, status, claim_key, claim_value, content_hash, superseded_by,
-                      run_id, search, created_at, updated_at)
+                      suggested_labels, run_id, search, created_at, updated_at)
 select m.id, %(tenant)s, %(subject)s, m.kind, m.content, m.summary, m.confidence, m.valid_from, m.valid_to,
        m.sources::uuid[], m.metadata, m.status, m.claim_key, m.claim_value, m.content_hash, m.superseded_by,
-       %(run)s, to_tsvector('english', m.content), %(now)s, %(now)s
+       m.suggested_labels::text[], %(run)s, to_tsvector('english', m.content), %(now)s, %(now)s
   from unnest(%(id)s::uuid[], %(kind)s::text[], %(content)s::text[], %(summary)s::text[], %(confidence)s::float8[],
               %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[], %(sources)s::text[], %(metadata)s::json[],
               %(status)s::text[], %(claim_key)s::text[], %(claim_value)s::text[], %(content_hash)s::bytea[],
-              %(superseded_by)s::uuid[])
+              %(superseded_by)s::uuid[], %(suggested_labels)s::text[])
        as m (id, kind, content, summary, confidence, valid_from, valid_to, sources, metadata, status, claim_key,
-             claim_value, content_hash, superseded_by)
+             claim_value, content_hash, superseded_by, suggested_labels)
 """
 
 _SUPERSEDE = """
@@ -114,6 +114,7 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
     claim_value: str | None
     content_hash: bytes
     superseded_by: UUID | None
+    suggested_labels: list[str]
 
 
 class Supersession(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,6 +159,8 @@ def insert_memories(
         "now": now,
         "metadata": [row.metadata.decode() for row in rows],
         "sources": [_array(row.source_episode_ids) for row in rows],
+        # Suggested labels are names of ours: no character in them needs quoting.
+        "suggested_labels": ["{" + ",".join(row.suggested_labels) + "}" for row in rows],
         **{
             name: [getattr(row, name) for row in rows]
             for name in (
