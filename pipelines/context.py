@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any
@@ -19,10 +19,10 @@ import numpy as np
 from config.clock import utcnow
 from pipelines import context_text
 from pipelines.context_text import Delivered
+from pipelines.history import World, world_of
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
-from pipelines.policy.evaluation import Caller
-from pipelines.policy.in_force import PolicyInForce, reading_as
+from pipelines.policy.in_force import PolicyInForce, reading_on
 from pipelines.policy.notes import load_notes
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
@@ -61,6 +61,9 @@ class ContextRequest(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str | None = None
     caller_type: str | None = None
     explain: bool = False
+    #: What was true then (valid time), and what was known then (time of record): `pipelines.history`.
+    as_of: datetime | None = None
+    known_at: datetime | None = None
 
 
 class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -85,7 +88,15 @@ class Assembly:
     """A bundle, and what a receipt says of how it came about."""
 
     bundle: ContextBundle
+    #: The moment that everything was resolved against.
+    now: datetime
+    tenant_config: str | None
+    #: What the policy decided.
     decisions: PolicyDecisions
+    #: What was ranked; None where nothing is stored of the subject.
+    found: Found | None = None
+    #: What the ranking thought of the delivered sources.
+    scores: Mapping[UUID, float] = field(default_factory=dict)
 
 
 def assemble_context(
@@ -118,14 +129,19 @@ def assemble(
     *,
     policy: PolicyInForce | None = None,
     now: datetime | None = None,
+    world: World | None = None,
 ) -> Assembly:
-    """As `assemble_context`, with what a receipt says of it."""
-    now = now or utcnow()
+    """As `assemble_context`, with what a receipt says of it.
+
+    Args:
+        world: The subject as somebody saw it; None for the one that the request names.
+    """
+    now = now or request.as_of or request.known_at or utcnow()
+    world = world or world_of(request.known_at, request.as_of, now=utcnow())
     header = context_text.task_header(request.task, request.max_tokens)
-    caller = Caller(id=request.caller_id, type=request.caller_type)
-    with reading_as(services, tenant_id, caller, policy=policy) as reader:
-        reader.require_caller()
-        conn, judgement = reader.conn, reader.judgement(request.subject_id)
+    with world.open(services, tenant_id, request.subject_id) as (conn, state):
+        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        judgement = reader.judgement(request.subject_id)
         visibility = reader.acted_upon(judgement)
         found = find_passages(
             conn,
@@ -135,11 +151,12 @@ def assemble(
             embedder=services.embedder,
             now=now,
             visibility=visibility,
+            world=world,
             cache=services.passages,
         )
         decisions = reader.decisions(judgement, found.stored if found else None)
         if found is None:
-            return Assembly(_bundle(request, header), decisions)
+            return Assembly(_bundle(request, header), now, state.config_text, decisions)
         situation = read_situation(
             conn,
             tenant_id,
@@ -148,6 +165,7 @@ def assemble(
             task=request.task,
             session_id=request.session_id,
             visibility=visibility,
+            valid_at=request.as_of,
         )
         earlier: list[EarlierResolution] = []
         if situation is not None:
@@ -155,24 +173,30 @@ def assemble(
             header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
         notes, noted = load_notes(conn, tenant_id, request.subject_id, visibility, found.stored, now=now)
         if len(found.columns) == 0:
-            return Assembly(_bundle(request, header, delivered=notes, memories=noted, earlier=earlier), decisions)
+            empty = _bundle(request, header, delivered=notes, memories=noted, earlier=earlier)
+            return Assembly(empty, now, state.config_text, decisions, found)
         if not found.is_related:
             header = context_text.with_nothing_related(header, request.max_tokens)
-            return Assembly(_bundle(request, header, delivered=notes, memories=noted), decisions)
+            unrelated = _bundle(request, header, delivered=notes, memories=noted)
+            return Assembly(unrelated, now, state.config_text, decisions, found)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
+    if request.as_of is None:
+        memories = {id: memory for id, memory in memories.items() if is_visible(memory, now)}
     if visibility.hides_anything:
         memories = {id: visibility.shown(memory) for id, memory in memories.items()} | noted
+    ranked = _delivered(found, selection, memories, episodes, now)
     bundle = _bundle(
         request,
         header,
-        delivered=[*_delivered(found, selection, memories, episodes, now), *notes],
+        delivered=[*ranked, *notes],
         memories=memories,
         episodes=episodes,
         earlier=earlier,
         explain=_explain(found, situation, selection) if request.explain else None,
     )
-    return Assembly(bundle, decisions)
+    scores = {item.source: float(found.scores.total[item.row]) for item in reversed(ranked)}
+    return Assembly(bundle, now, state.config_text, decisions, found, scores)
 
 
 def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:
@@ -212,7 +236,7 @@ def _delivered(
             words = episode.body[start:stop]
         else:
             memory = memories.get(source)
-            if memory is None or not is_visible(memory, now):
+            if memory is None:
                 continue
             episode, words = None, memory.content
         if selection.cut is not None and selection.cut[0] == row:

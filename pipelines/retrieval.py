@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from config.clock import utcnow
 from pipelines.drafting import passages_of_episodes
-from pipelines.embedding import NO_MODEL, vectors_of
+from pipelines.embedding import vectors_of
+from pipelines.history import PRESENT, World
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.policy.visibility import EVERYTHING, Visibility
@@ -24,9 +25,10 @@ from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from pipelines.speakers import speaker_hash
 from storage import memories
+from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
-from storage.retrieval import Candidates, load_candidates
+from storage.retrieval import Candidates
 from storage.rows import Memory
 from storage.transactions import Connection
 
@@ -57,6 +59,10 @@ class Found:
     has_resolutions: bool
     #: Everything that is stored, what the policy hides included: for the record, never for an answer.
     stored: PassageColumns
+    #: How much of the subject was seen.
+    watermark: Watermark
+    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
+    tenant_config: str | None
 
 
 def find_passages(
@@ -68,6 +74,7 @@ def find_passages(
     embedder: Embedder | None,
     now: datetime,
     visibility: Visibility = EVERYTHING,
+    world: World = PRESENT,
     cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
@@ -76,16 +83,9 @@ def find_passages(
         visibility: What the caller may see. The rest is left out before anything is scored, so that not even the
             statistics of the ranking depend on it.
         cache: Where large subjects are kept between requests.
+        world: The subject as it is, or as it stood.
     """
-    candidates = load_candidates(
-        conn,
-        tenant_id,
-        subject_id,
-        model=embedder.model if embedder else NO_MODEL,
-        dimensions=embedder.dimensions if embedder else 0,
-        waiting_limit=WAITING_EPISODES,
-        cache=cache,
-    )
+    candidates = world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=WAITING_EPISODES, cache=cache)
     if candidates is None:
         return None
     stored, speakers = _with_waiting(candidates, embedder)
@@ -101,7 +101,17 @@ def find_passages(
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
         is_related = relatedness(columns, query, vector, scores, matches).is_related
-    return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions, stored)
+    return Found(
+        columns,
+        speakers,
+        query,
+        scores,
+        is_related,
+        candidates.has_resolutions,
+        stored,
+        candidates.watermark,
+        candidates.tenant_config,
+    )
 
 
 def rank_memories(

@@ -90,7 +90,8 @@ select {COLUMNS}
 
 _NEWEST = f"""
 select {COLUMNS} from memories
- where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
+ where tenant_id = %(tenant)s and subject_id = %(subject)s and status = 'active'
+   and (valid_to is null or valid_to > coalesce(%(now)s::timestamptz, now()))
    and (%(kind)s::text is null or kind = %(kind)s) {{selection}}
  order by created_at desc, id desc
  limit %(limit)s
@@ -285,9 +286,21 @@ def search_text(
 
 
 def newest_memories(
-    conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int, selection: IdFilter = ALL
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    kind: str | None,
+    limit: int,
+    now: datetime | None = None,
+    selection: IdFilter = ALL,
 ) -> list[Memory]:
-    """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given."""
+    """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given.
+
+    Args:
+        now: The clock that tells what has expired; the database's if None.
+        selection: The memories that may be listed.
+    """
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
             _NEWEST.format(selection=selection.condition("id", "selected")),
@@ -297,6 +310,7 @@ def newest_memories(
                 "subject": subject_id,
                 "kind": kind,
                 "limit": limit,
+                "now": now,
             },
         ).fetchall()
 

@@ -38,7 +38,7 @@ POOL_TIMEOUT_SECONDS = 5.0
 #: the first transaction, and '' is the default tenant.
 _NO_TENANT = "\t"
 
-_BEGIN: LiteralString = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
+_BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
 #: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
 #: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
@@ -129,11 +129,22 @@ def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 def reading_transaction(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
     """A tenant's transaction for handing out what is stored, with what governs that, in no more round trips."""
     with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as cursor:
-        row = None
-        while cursor.nextset():
-            row = cursor
-        state = row.fetchone() if row is not None else None
-        yield cursor.connection, ReaderState(*(state or (None, None)))
+        yield cursor.connection, _reader_state(cursor)
+
+
+@contextlib.contextmanager
+def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
+    """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
+    answer is made of. A write may fail where somebody else wrote since the first statement."""
+    begin = _begin("statewave_app", tenant_id, " isolation level repeatable read", reading=True)
+    with _begun_transaction(pool, begin) as cursor:
+        yield cursor.connection, _reader_state(cursor)
+
+
+def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
+    while cursor.nextset():
+        pass
+    return ReaderState(*(cursor.fetchone() or (None, None)))
 
 
 @contextlib.contextmanager
@@ -148,10 +159,10 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
 
 
 @lru_cache(maxsize=1024)
-def _begin(role: str, tenant_id: str, *, reading: bool = False) -> sql.Composed:
+def _begin(role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False) -> sql.Composed:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + _READING if reading else _BEGIN)
-    return text.format(role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+    return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
 
 
 @contextlib.contextmanager

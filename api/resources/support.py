@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.schemas.context import correlation
 from api.schemas.subjects import SubjectPath
 from api.schemas.support import (
     HandoffCreate,
@@ -12,8 +13,9 @@ from api.schemas.support import (
     SubjectHealth,
 )
 from pipelines.policy.in_force import caller_of
+from pipelines.receipts.emission import handoff_with_receipt
 from pipelines.support.figures import read_health, read_service_levels
-from pipelines.support.handoff import Handoff, hand_over
+from pipelines.support.handoff import Handoff, HandoffRequest, brief
 from pipelines.support.resolutions import list_resolutions, record_resolution
 from pipelines.support.sla import ServiceLevels
 from storage.resolutions import Resolution
@@ -48,14 +50,22 @@ def resolutions(call: Call) -> list[Resolution]:
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
-    return hand_over(
-        call.services,
-        call.tenant_id,
+    caller = caller_of(call.principal, asked.caller_id, asked.caller_type)
+    request = HandoffRequest(
         subject_id=asked.subject_id,
         session_id=asked.session_id,
         reason=asked.reason,
         max_tokens=asked.max_tokens,
-        caller=caller_of(call.principal, asked.caller_id, asked.caller_type),
+        caller_id=caller.id,
+        caller_type=caller.type,
+    )
+    return handoff_with_receipt(
+        call.services,
+        call.tenant_id,
+        brief(call.services, call.tenant_id, request),
+        request,
+        asked=asked.emit_receipt,
+        correlation=correlation(asked),
     )
 
 

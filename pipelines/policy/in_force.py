@@ -88,37 +88,55 @@ class Reader:
             filters_skipped=skipped,
         )
 
-    def require_caller(self) -> None:
-        """Refuse callers that do not say who they are, where the tenant wants to know (contract: governance §6).
-
-        Raises:
-            Unauthenticated: when caller_id or caller_type is missing.
-        """
-        wanted = self.config.config.require_caller_identity or "require_caller_identity" in self.config.unreadable
-        if wanted and not (self.caller.id and self.caller.type):
-            raise Unauthenticated("this tenant requires caller_id and caller_type", code="http_error")
-
 
 @contextmanager
-def reading_as(
-    services: Services, tenant_id: str, caller: Caller, *, policy: PolicyInForce | None = None
-) -> Iterator[Reader]:
-    """Begin a transaction for answering a caller.
-
-    Args:
-        policy: the policy to answer under, where it is not the one in force now.
+def reading_as(services: Services, tenant_id: str, caller: Caller) -> Iterator[Reader]:
+    """Begin a transaction for answering a caller under the policy in force.
 
     Raises:
         Unavailable: when the policy of a tenant that enforces cannot be read.
     """
     with reading_transaction(services.pool, tenant_id) as (conn, state):
         config = tenant_config.parse(state.config_text)
-        yield Reader(conn, tenant_id, caller, config, policy or _in_force(conn, state, config))
+        yield Reader(conn, tenant_id, caller, config, _in_force(conn, state, config))
+
+
+def reading_on(
+    conn: Connection,
+    state: ReaderState,
+    tenant_id: str,
+    caller_id: str | None,
+    caller_type: str | None,
+    *,
+    policy: PolicyInForce | None = None,
+) -> Reader:
+    """A reader in a transaction that has begun, for answers that a tenant may want callers to name themselves for.
+
+    Args:
+        policy: the policy to answer under; None for the one in force, under which callers may have to name themselves.
+
+    Raises:
+        Unauthenticated: when the caller has to and does not.
+        Unavailable: when the policy of a tenant that enforces cannot be read.
+    """
+    config = tenant_config.parse(state.config_text)
+    caller = Caller(id=caller_id, type=caller_type)
+    if policy is not None:
+        return Reader(conn, tenant_id, caller, config, policy)
+    _require_caller(caller, config)
+    return Reader(conn, tenant_id, caller, config, _in_force(conn, state, config))
 
 
 def caller_of(principal: Principal, caller_id: str | None = None, caller_type: str | None = None) -> Caller:
     """Who asks: what the key says counts, and only without that what the request says of itself."""
     return Caller(id=principal.caller_id or caller_id or None, type=principal.caller_type or caller_type or None)
+
+
+def _require_caller(caller: Caller, config: Known) -> None:
+    """Refuse callers that do not say who they are, where the tenant wants to know (contract: governance §6)."""
+    wanted = config.config.require_caller_identity or "require_caller_identity" in config.unreadable
+    if wanted and not (caller.id and caller.type):
+        raise Unauthenticated("this tenant requires caller_id and caller_type", code="http_error")
 
 
 def _in_force(conn: Connection, state: ReaderState, config: Known) -> PolicyInForce:

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from config.clock import utcnow
-from pipelines.policy.evaluation import ANONYMOUS, Caller
-from pipelines.policy.in_force import PolicyInForce, reading_as
+from pipelines.history import PRESENT, World
+from pipelines.policy.in_force import PolicyInForce, reading_on
 from pipelines.policy.visibility import REDACTED
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.services import Services
@@ -24,8 +24,8 @@ from pipelines.support.brief import keep_within, render
 from pipelines.support.excerpts import excerpt, one_line
 from pipelines.support.facts import Session, SubjectFacts
 from pipelines.support.handoff_lines import Content
-from pipelines.support.health import Factor, Health
-from pipelines.support.health_alerts import check_health
+from pipelines.support.health import Factor, Health, assess
+from pipelines.support.health_alerts import settle_health
 from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
 from pipelines.support.sla import open_seconds, service_totals
@@ -33,6 +33,7 @@ from pipelines.support.visible_facts import visible_facts
 from pipelines.tokens import count_tokens
 from storage import memories as memory_rows
 from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
+from storage.history import Watermark
 from storage.rows import Memory
 
 #: Limits of the contract (core §7.3).
@@ -81,11 +82,29 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
     receipt_emitted: bool = False
 
 
+class HandoffRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `max_tokens` bounds the notes."""
+
+    subject_id: str
+    session_id: str
+    reason: str = "escalation"
+    max_tokens: int = 4000
+    caller_id: str | None = None
+    caller_type: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
-class Brief:
-    """A handoff, and what a receipt says of the policy it was written under."""
+class Briefing:
+    """A handoff, and what a receipt says of how it came about."""
 
     handoff: Handoff
+    #: The facts and the episodes that it quotes.
+    facts: Sequence[Memory]
+    episodes: Sequence[QuotableEpisode]
+    tenant_config: str | None
+    #: How much of the subject was seen; None where nothing is stored of it.
+    watermark: Watermark | None
+    #: What the policy decided.
     decisions: PolicyDecisions
 
 
@@ -98,8 +117,6 @@ def hand_over(
     reason: str = "escalation",
     max_tokens: int = 4000,
     now: datetime | None = None,
-    caller: Caller = ANONYMOUS,
-    policy: PolicyInForce | None = None,
 ) -> Handoff:
     """Write the brief of a session. Its notes never exceed `max_tokens`; an unknown subject gets a short one.
 
@@ -108,62 +125,60 @@ def hand_over(
 
     Args:
         now: The clock that ages and deadlines count from.
-        policy: The policy to answer under; None for the one in force.
 
     Raises:
         Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
-    return write_brief(
-        services,
-        tenant_id,
-        subject_id=subject_id,
-        session_id=session_id,
-        reason=reason,
-        max_tokens=max_tokens,
-        now=now,
-        caller=caller,
-        policy=policy,
-    ).handoff
+    request = HandoffRequest(subject_id=subject_id, session_id=session_id, reason=reason, max_tokens=max_tokens)
+    return brief(services, tenant_id, request, now=now).handoff
 
 
-def write_brief(
+def brief(
     services: Services,
     tenant_id: str,
+    request: HandoffRequest,
     *,
-    subject_id: str,
-    session_id: str,
-    reason: str,
-    max_tokens: int,
-    now: datetime | None,
-    caller: Caller,
+    now: datetime | None = None,
+    world: World = PRESENT,
     policy: PolicyInForce | None = None,
-) -> Brief:
-    """As `hand_over`, with what a receipt says of it."""
+) -> Briefing:
+    """As `hand_over`, with what a receipt says of it.
+
+    Args:
+        world: The subject as it is, or as somebody saw it. Only the health of the present is written down.
+        policy: The policy to answer under; None for the one in force.
+    """
     now = now or utcnow()
-    with reading_as(services, tenant_id, caller, policy=policy) as reader:
-        reader.require_caller()
-        conn, judgement = reader.conn, reader.judgement(subject_id)
+    subject_id, session_id = request.subject_id, request.session_id
+    with world.open(services, tenant_id, subject_id) as (conn, state):
+        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        judgement = reader.judgement(subject_id)
         visibility = reader.acted_upon(judgement)
-        health, snapshot = check_health(conn, tenant_id, subject_id, now=now, tell=tell_webhooks(services.settings))
+        snapshot = world.facts(conn, tenant_id, subject_id)
         facts = memory_rows.newest_memories(
             conn,
             tenant_id,
             subject_id,
             kind="profile_fact",
             limit=FACTS_READ,
+            now=now,
             selection=visibility.listed_memories,
         )
         episodes = quotable_episodes(
             conn, tenant_id, subject_id, session_id, limits=LIMITS, selection=visibility.listed_episodes
         )
+    health = assess(snapshot.facts, now=now)
+    if world is PRESENT:
+        tell = tell_webhooks(services.settings)
+        settle_health(services.pool, tenant_id, subject_id, health, snapshot, now=now, tell=tell)
     facts = [visibility.shown(fact) for fact in facts]
     known = visible_facts(snapshot.facts, visibility)
-    content = _content(subject_id, session_id, reason, now, health, known, facts, episodes)
-    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=max_tokens))
+    content = _content(subject_id, session_id, request.reason, now, health, known, facts, episodes)
+    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=request.max_tokens))
     handoff = Handoff(
         subject_id=subject_id,
         session_id=session_id,
-        reason=reason,
+        reason=request.reason,
         generated_at=now,
         customer_summary=content.customer_summary,
         active_issue=content.issue,
@@ -178,7 +193,15 @@ def write_brief(
         token_estimate=count_tokens(notes),
         provenance=_provenance(content, origins),
     )
-    return Brief(handoff, reader.decisions(judgement, None))
+    quoted = {*handoff.provenance["episode_ids"], *handoff.provenance["context_episode_ids"]}
+    return Briefing(
+        handoff,
+        facts=content.facts,
+        episodes=[episode for episode in episodes if str(episode.id) in quoted],
+        tenant_config=state.config_text,
+        watermark=snapshot.watermark,
+        decisions=reader.decisions(judgement, None),
+    )
 
 
 def _content(
