@@ -83,6 +83,12 @@ class Settings:
     pool_size: int = _setting(10, "Database connections of one process at most", integer(1, 200))
     statement_timeout_seconds: float = _setting(30.0, "Longest time one SQL statement may run", seconds(0.1, 3600))
     compiler_type: str = _setting("heuristic", "How memories are compiled", choice("heuristic"))
+    auto_labeling_enabled: bool = _setting(
+        False,
+        "Suggest sensitivity labels for new memories; nothing follows from a suggestion until it is promoted",
+        boolean,
+    )
+    auto_labeling_provider: str = _setting("heuristic", "Who suggests labels", choice("heuristic"))
     compile_batch_size: int = _setting(500, "Episodes that one compile run takes at most", integer(1, 5000))
     auto_compile_after_seconds: float | None = _setting(
         5.0, "Quiet time after an episode until its subject is compiled; empty turns it off", optional_seconds(0, 86400)

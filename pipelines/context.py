@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -22,6 +22,8 @@ from pipelines.context_text import Delivered
 from pipelines.history import World, world_of
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
+from pipelines.policy.in_force import PolicyInForce, reading_on
+from pipelines.policy.notes import load_notes
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
 from pipelines.services import Services
@@ -34,7 +36,6 @@ from storage import memories as memory_rows
 from storage.episodes import EpisodeWithBody
 from storage.passage_columns import Kind, PassageColumns
 from storage.rows import Episode, Memory
-from storage.tenant_configs import config_text
 from storage.transactions import Connection
 
 #: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
@@ -90,25 +91,12 @@ class Assembly:
     #: The moment that everything was resolved against.
     now: datetime
     tenant_config: str | None
+    #: What the policy decided.
+    decisions: PolicyDecisions
     #: What was ranked; None where nothing is stored of the subject.
     found: Found | None = None
     #: What the ranking thought of the delivered sources.
     scores: Mapping[UUID, float] = field(default_factory=dict)
-    decisions: PolicyDecisions | None = None
-
-
-class Policy(Protocol):
-    """Decides what a caller may not see. Asked before anything is ranked."""
-
-    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
-        """Memories and episodes to withhold from this request."""
-
-
-class AllowAll:
-    """The policy of a tenant without one."""
-
-    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
-        return ()
 
 
 def assemble_context(
@@ -116,16 +104,20 @@ def assemble_context(
     tenant_id: str,
     request: ContextRequest,
     *,
-    policy: Policy = AllowAll(),  # noqa: B008 - it has no state
+    policy: PolicyInForce | None = None,
     now: datetime | None = None,
 ) -> ContextBundle:
     """Rank everything stored of the subject for the task and deliver the best that fits.
 
     An unknown subject gets the task and nothing else. The text never exceeds `max_tokens`; a task that is longer
-    than that alone is shortened.
+    than that alone is shortened. What the policy hides from the caller is left out before anything is ranked.
 
     Args:
+        policy: The policy to answer under; None for the one in force.
         now: The clock: what "yesterday" counts from and what has expired.
+
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
     return assemble(services, tenant_id, request, policy=policy, now=now).bundle
 
@@ -135,7 +127,7 @@ def assemble(
     tenant_id: str,
     request: ContextRequest,
     *,
-    policy: Policy = AllowAll(),  # noqa: B008 - it has no state
+    policy: PolicyInForce | None = None,
     now: datetime | None = None,
     world: World | None = None,
 ) -> Assembly:
@@ -147,7 +139,10 @@ def assemble(
     now = now or request.as_of or request.known_at or utcnow()
     world = world or world_of(request.known_at, request.as_of, now=utcnow())
     header = context_text.task_header(request.task, request.max_tokens)
-    with world.open(services, tenant_id, request.subject_id) as conn:
+    with world.open(services, tenant_id, request.subject_id) as (conn, state):
+        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        judgement = reader.judgement(request.subject_id)
+        visibility = reader.acted_upon(judgement)
         found = find_passages(
             conn,
             tenant_id,
@@ -155,12 +150,13 @@ def assemble(
             task=request.task,
             embedder=services.embedder,
             now=now,
-            denied=policy.denied(conn, tenant_id, request),
+            visibility=visibility,
             world=world,
             cache=services.passages,
         )
+        decisions = reader.decisions(judgement, found.stored if found else None)
         if found is None:
-            return Assembly(_bundle(request, header), now, config_text(conn, tenant_id))
+            return Assembly(_bundle(request, header), now, state.config_text, decisions)
         situation = read_situation(
             conn,
             tenant_id,
@@ -168,37 +164,39 @@ def assemble(
             found,
             task=request.task,
             session_id=request.session_id,
+            visibility=visibility,
             valid_at=request.as_of,
         )
         earlier: list[EarlierResolution] = []
         if situation is not None:
             found = in_situation(found, situation)
             header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
+        notes, noted = load_notes(conn, tenant_id, request.subject_id, visibility, found.stored, now=now)
         if len(found.columns) == 0:
-            return Assembly(_bundle(request, header, earlier=earlier), now, found.tenant_config, found)
+            empty = _bundle(request, header, delivered=notes, memories=noted, earlier=earlier)
+            return Assembly(empty, now, state.config_text, decisions, found)
         if not found.is_related:
-            unrelated = context_text.with_nothing_related(header, request.max_tokens)
-            return Assembly(_bundle(request, unrelated), now, found.tenant_config, found)
+            header = context_text.with_nothing_related(header, request.max_tokens)
+            unrelated = _bundle(request, header, delivered=notes, memories=noted)
+            return Assembly(unrelated, now, state.config_text, decisions, found)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
     if request.as_of is None:
         memories = {id: memory for id, memory in memories.items() if is_visible(memory, now)}
-    delivered = _delivered(found, selection, memories, episodes, now)
-    return Assembly(
-        _bundle(
-            request,
-            header,
-            delivered=delivered,
-            memories=memories,
-            episodes=episodes,
-            earlier=earlier,
-            explain=_explain(found, situation, selection) if request.explain else None,
-        ),
-        now,
-        found.tenant_config,
-        found,
-        {item.source: float(found.scores.total[item.row]) for item in reversed(delivered)},
+    if visibility.hides_anything:
+        memories = {id: visibility.shown(memory) for id, memory in memories.items()} | noted
+    ranked = _delivered(found, selection, memories, episodes, now)
+    bundle = _bundle(
+        request,
+        header,
+        delivered=[*ranked, *notes],
+        memories=memories,
+        episodes=episodes,
+        earlier=earlier,
+        explain=_explain(found, situation, selection) if request.explain else None,
     )
+    scores = {item.source: float(found.scores.total[item.row]) for item in reversed(ranked)}
+    return Assembly(bundle, now, state.config_text, decisions, found, scores)
 
 
 def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:

@@ -11,7 +11,7 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -27,8 +27,10 @@ from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
 from storage.retrieval import Candidates, load_candidates
-from storage.tenant_configs import config_text
-from storage.transactions import Connection, tenant_snapshot
+from storage.transactions import Connection, ReaderState, tenant_snapshot
+
+#: A transaction, and what governs reading in it.
+Opened: TypeAlias = tuple[Connection, ReaderState]
 
 
 class HistoryGone(Exception):
@@ -42,9 +44,7 @@ class HistoryGone(Exception):
 class World(Protocol):
     """Where the passages and memories of a context come from."""
 
-    def open(
-        self, services: Services, tenant_id: str, subject_id: str
-    ) -> contextlib.AbstractContextManager[Connection]:
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         """A transaction in which every query sees this world."""
 
     def load(
@@ -68,9 +68,9 @@ class Present:
     """The subject as it is."""
 
     @contextlib.contextmanager
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Connection]:
-        with tenant_snapshot(services.pool, tenant_id) as conn:
-            yield conn
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
+        with tenant_snapshot(services.pool, tenant_id) as (conn, state):
+            yield conn, state
 
     def load(
         self,
@@ -107,8 +107,8 @@ class Past:
     labels_then: bool = False
 
     @contextlib.contextmanager
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Connection]:
-        with tenant_snapshot(services.pool, tenant_id) as conn:
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
+        with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             seen = self.watermark
             if seen is None and self.known_at is not None:
                 seen = history.watermark_at(conn, tenant_id, subject_id, self.known_at)
@@ -119,7 +119,7 @@ class Past:
                 last_seq=seen.last_seq if seen else 0,
                 labels_then=self.labels_then,
             )
-            yield conn
+            yield conn, state
 
     def load(
         self,
@@ -147,7 +147,6 @@ class Past:
             waiting=uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit),
             has_resolutions=True,
             watermark=seen,
-            tenant_config=config_text(conn, tenant_id),
         )
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -155,8 +154,7 @@ class Past:
         if self.watermark is not None:
             _require_whole(self.watermark, then)
         facts = facts_of(support_facts.sessions(conn, tenant_id, subject_id)) if then else SubjectFacts()
-        config = config_text(conn, tenant_id)
-        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark, tenant_config=config)
+        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark)
 
     def _columns(
         self, conn: Connection, tenant_id: str, subject_id: str, seen: Watermark, embedder: Embedder | None
@@ -181,10 +179,10 @@ class NothingStored:
     """The subject before anything was stored of it."""
 
     @contextlib.contextmanager
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Connection]:
-        with tenant_snapshot(services.pool, tenant_id) as conn:
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
+        with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             history.look_back(conn, known_at=datetime.min.replace(tzinfo=UTC), last_seq=0, labels_then=True)
-            yield conn
+            yield conn, state
 
     def load(
         self,
@@ -209,9 +207,7 @@ class TrueThen:
     world: World
     valid_at: datetime
 
-    def open(
-        self, services: Services, tenant_id: str, subject_id: str
-    ) -> contextlib.AbstractContextManager[Connection]:
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         return self.world.open(services, tenant_id, subject_id)
 
     def load(

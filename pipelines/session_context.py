@@ -11,6 +11,7 @@ from datetime import datetime
 
 import numpy as np
 
+from pipelines.policy.visibility import EVERYTHING, Visibility
 from pipelines.retrieval import Found
 from pipelines.session_signals import EarlierResolution, SessionEnd, SessionSignals, session_signals
 from pipelines.support.excerpts import one_line
@@ -47,8 +48,11 @@ def read_situation(
     task: str,
     session_id: str | None,
     valid_at: datetime | None = None,
+    visibility: Visibility = EVERYTHING,
 ) -> Situation | None:
     """Read how the subject's sessions ended, in one statement; None when no session matters to the request.
+
+    How a session ended is hidden together with any of its episodes: its summary tells what was said in them.
 
     Args:
         valid_at: A moment of the past that the context is of: what was resolved later had not ended then.
@@ -58,7 +62,8 @@ def read_situation(
         ends = [
             SessionEnd(row.session_id, row.status, row.resolution_summary, row.id, row.resolved_at)
             for row in resolutions.list_resolutions(conn, tenant_id, subject_id, limit=MOST_ENDS)
-            if valid_at is None or row.resolved_at is None or row.resolved_at <= valid_at
+            if visibility.shows_session_text(row.session_id)
+            and (valid_at is None or row.resolved_at is None or row.resolved_at <= valid_at)
         ]
     if session_id is None and not ends:
         return None

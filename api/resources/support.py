@@ -12,6 +12,7 @@ from api.schemas.support import (
     ResolutionsQuery,
     SubjectHealth,
 )
+from pipelines.policy.in_force import caller_of
 from pipelines.receipts.emission import handoff_with_receipt
 from pipelines.support.figures import read_health, read_service_levels
 from pipelines.support.handoff import Handoff, HandoffRequest, brief
@@ -43,18 +44,20 @@ def resolutions(call: Call) -> list[Resolution]:
         status=query.status,
         limit=query.limit,
         offset=query.offset,
+        caller=caller_of(call.principal, query.caller_id, query.caller_type),
     )
 
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
+    caller = caller_of(call.principal, asked.caller_id, asked.caller_type)
     request = HandoffRequest(
         subject_id=asked.subject_id,
         session_id=asked.session_id,
         reason=asked.reason,
         max_tokens=asked.max_tokens,
-        caller_id=asked.caller_id,
-        caller_type=asked.caller_type,
+        caller_id=caller.id,
+        caller_type=caller.type,
     )
     return handoff_with_receipt(
         call.services,

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from api.schemas.context import Receipted
-from api.schemas.fields import JsonObject, Moment, SessionId, SubjectId, as_utc
+from api.schemas.fields import CallerId, CallerType, JsonObject, Moment, SessionId, SubjectId, as_utc
 from api.schemas.timeline import Offset
 from pipelines.support.health import Factor
 
@@ -42,6 +42,8 @@ class ResolutionsQuery(msgspec.Struct, kw_only=True):
     status: ResolutionStatus | None = None
     limit: Annotated[int, Meta(ge=1, le=200, description="Records at most.")] = 50
     offset: Offset = 0
+    caller_id: CallerId | None = None
+    caller_type: CallerType | None = None
 
 
 class HandoffCreate(Receipted, kw_only=True):

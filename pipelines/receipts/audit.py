@@ -69,7 +69,7 @@ def audit(
         head = receipts.chain_head(conn, tenant_id)
     before = rows[0] if rows and rows[0].chain_seq < first else None
     wanted = [row for row in rows if row.chain_seq >= first]
-    stretch = [row for row in wanted[:limit] if until is None or row.created_at <= until]
+    stretch = _until(wanted[:limit], until)
     found = _first_break(services.settings, stretch, first, before)
     reached_end = len(wanted) <= limit and len(stretch) == len(wanted)
     if found is None and reached_end:
@@ -88,6 +88,13 @@ def audit(
         head_hash=head.hash.hex(),
         next_cursor=None if found or len(stretch) < limit or reached_end else str(stretch[-1].chain_seq + 1),
     )
+
+
+def _until(rows: Sequence[StoredReceipt], until: datetime | None) -> Sequence[StoredReceipt]:
+    """The rows up to the last that was written by then. Clocks of several machines may disagree about neighbours."""
+    if until is None:
+        return rows
+    return rows[: max((place for place, row in enumerate(rows, start=1) if row.created_at <= until), default=0)]
 
 
 def _first(cursor: str | None) -> int | None:

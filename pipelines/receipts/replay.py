@@ -16,6 +16,9 @@ from config.clock import utcnow
 from config.errors import ValidationFailed
 from pipelines.context import ContextRequest, assemble
 from pipelines.history import PRESENT, HistoryGone, NothingStored, Past, TrueThen, World, world_of
+from pipelines.policy.bundle import Mode
+from pipelines.policy.in_force import PolicyInForce
+from pipelines.policy.reader import read_bundle
 from pipelines.receipts import body as bodies
 from pipelines.receipts.body import Correlation
 from pipelines.receipts.canonical import Body
@@ -144,7 +147,7 @@ def _again(services: Services, tenant_id: str, original: Body, memories: Memorie
     if surface == "handoff":
         request = msgspec.convert(asked, HandoffRequest)
         world = _recorded_world(original, None, None) if as_recorded else PRESENT
-        briefing = brief(services, tenant_id, request, now=now, world=world)
+        briefing = brief(services, tenant_id, request, now=now, world=world, policy=_recorded_policy(original))
         return bodies.of_handoff(briefing, request), briefing.tenant_config, briefing.decisions
     asked.setdefault("task", original["task"])
     asked.setdefault("max_tokens", services.settings.default_max_context_tokens)
@@ -153,9 +156,21 @@ def _again(services: Services, tenant_id: str, original: Body, memories: Memorie
         world = _recorded_world(original, wanted.known_at, wanted.as_of)
     else:
         world = world_of(wanted.known_at, wanted.as_of, now=utcnow())
-    assembly = assemble(services, tenant_id, wanted, now=now, world=world)
+    assembly = assemble(services, tenant_id, wanted, now=now, world=world, policy=_recorded_policy(original))
     model = services.embedder.model if services.embedder else None
     return bodies.of_context(assembly, wanted, model=model), assembly.tenant_config, assembly.decisions
+
+
+def _recorded_policy(original: Body) -> PolicyInForce:
+    """The policy that the receipt was made under, whatever is in force now."""
+    text = (original.get("policy_snapshot") or {}).get("bundle_yaml")
+    mode: Mode = "enforce" if _mode(original) == "enforce" else "log_only"
+    if text is None:
+        return PolicyInForce(mode=mode)
+    bundle = read_bundle(text).bundle
+    if bundle is None:
+        raise unreplayable("invalid_snapshot", "the policy in the receipt cannot be read")
+    return PolicyInForce(bundle=bundle, yaml_content=text, mode=mode)
 
 
 def _recorded_world(original: Body, known_at: datetime | None, valid_at: datetime | None) -> World:

@@ -14,6 +14,8 @@ import msgspec
 
 from config.clock import utcnow
 from pipelines.history import PRESENT, World
+from pipelines.policy.in_force import PolicyInForce, reading_on
+from pipelines.policy.visibility import REDACTED
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.services import Services
 from pipelines.support import handoff_lines
@@ -27,12 +29,12 @@ from pipelines.support.health_alerts import settle_health
 from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
 from pipelines.support.sla import open_seconds, service_totals
+from pipelines.support.visible_facts import visible_facts
 from pipelines.tokens import count_tokens
 from storage import memories as memory_rows
 from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
 from storage.history import Watermark
 from storage.rows import Memory
-from storage.tenant_configs import config_text
 
 #: Limits of the contract (core §7.3).
 FACTS_READ, FACTS_TOLD, FACTS_SUMMED_UP = 20, 8, 3
@@ -102,7 +104,8 @@ class Briefing:
     tenant_config: str | None
     #: How much of the subject was seen; None where nothing is stored of it.
     watermark: Watermark | None
-    decisions: PolicyDecisions | None = None
+    #: What the policy decided.
+    decisions: PolicyDecisions
 
 
 def hand_over(
@@ -117,8 +120,14 @@ def hand_over(
 ) -> Handoff:
     """Write the brief of a session. Its notes never exceed `max_tokens`; an unknown subject gets a short one.
 
+    What the policy hides from the caller is neither quoted nor counted; health and service levels are figures of the
+    whole subject.
+
     Args:
         now: The clock that ages and deadlines count from.
+
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
     request = HandoffRequest(subject_id=subject_id, session_id=session_id, reason=reason, max_tokens=max_tokens)
     return brief(services, tenant_id, request, now=now).handoff
@@ -131,24 +140,40 @@ def brief(
     *,
     now: datetime | None = None,
     world: World = PRESENT,
+    policy: PolicyInForce | None = None,
 ) -> Briefing:
     """As `hand_over`, with what a receipt says of it.
 
     Args:
         world: The subject as it is, or as somebody saw it. Only the health of the present is written down.
+        policy: The policy to answer under; None for the one in force.
     """
     now = now or utcnow()
     subject_id, session_id = request.subject_id, request.session_id
-    with world.open(services, tenant_id, subject_id) as conn:
+    with world.open(services, tenant_id, subject_id) as (conn, state):
+        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        judgement = reader.judgement(subject_id)
+        visibility = reader.acted_upon(judgement)
         snapshot = world.facts(conn, tenant_id, subject_id)
-        facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ, now=now)
-        episodes = quotable_episodes(conn, tenant_id, subject_id, session_id, limits=LIMITS)
-        config = snapshot.tenant_config if snapshot.exists else config_text(conn, tenant_id)
+        facts = memory_rows.newest_memories(
+            conn,
+            tenant_id,
+            subject_id,
+            kind="profile_fact",
+            limit=FACTS_READ,
+            now=now,
+            selection=visibility.listed_memories,
+        )
+        episodes = quotable_episodes(
+            conn, tenant_id, subject_id, session_id, limits=LIMITS, selection=visibility.listed_episodes
+        )
     health = assess(snapshot.facts, now=now)
     if world is PRESENT:
         tell = tell_webhooks(services.settings)
         settle_health(services.pool, tenant_id, subject_id, health, snapshot, now=now, tell=tell)
-    content = _content(subject_id, session_id, request.reason, now, health, snapshot.facts, facts, episodes)
+    facts = [visibility.shown(fact) for fact in facts]
+    known = visible_facts(snapshot.facts, visibility)
+    content = _content(subject_id, session_id, request.reason, now, health, known, facts, episodes)
     notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=request.max_tokens))
     handoff = Handoff(
         subject_id=subject_id,
@@ -173,8 +198,9 @@ def brief(
         handoff,
         facts=content.facts,
         episodes=[episode for episode in episodes if str(episode.id) in quoted],
-        tenant_config=config,
+        tenant_config=state.config_text,
         watermark=snapshot.watermark,
+        decisions=reader.decisions(judgement, None),
     )
 
 
@@ -224,9 +250,8 @@ def _open_for(known: SubjectFacts, now: datetime) -> list[float]:
 
 
 def _customer_summary(subject_id: str, facts: list[Memory]) -> str:
-    if not facts:
-        return f"Subject: {subject_id}"
-    return f"{subject_id} — {'; '.join(one_line(fact.content) for fact in facts[:FACTS_SUMMED_UP])}"
+    told = [one_line(fact.content) for fact in facts if fact.content != REDACTED][:FACTS_SUMMED_UP]
+    return f"{subject_id} — {'; '.join(told)}" if told else f"Subject: {subject_id}"
 
 
 def _issue(reported: QuotableEpisode, *, further: int) -> str:
