@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,14 @@ def test_what_cannot_be_checked_is_said_to_be_so(changes: dict[str, Any], reason
     receipt = {**signed({"receipt_id": "R"}, KEYRING, "h1", HMAC)[0], **changes}
     found = verify_body(receipt, KEYRING)
     assert (found.valid, found.reason) == (None, reason)
+
+
+def test_the_code_in_the_documentation_makes_the_signed_bytes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "receipts.md").read_text()
+    documented: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], documented)
+    receipt = {**signed({"receipt_id": "R", "task": "Grüße", "n": 1e-7}, KEYRING, "h1", HMAC)[0], "status": "active"}
+    assert documented["canonical"](receipt) == signed_bytes(receipt)
 
 
 def test_a_third_party_needs_the_public_key_alone() -> None:
