@@ -92,8 +92,8 @@ def test_bounds_of_time_are_inclusive(client: Client) -> None:
 @pytest.mark.parametrize(
     "params", [{}, {"subject_id": "ada", "limit": "0"}, {"subject_id": "ada", "limit": "201"}, {"subject_id": ""}]
 )
-def test_bad_questions_are_refused(client: Client, params: dict[str, str]) -> None:
-    get(client, "/v1/receipts", status=422, **params)
+def test_bad_questions_are_refused(doorstep: Client, params: dict[str, str]) -> None:
+    get(doorstep, "/v1/receipts", status=422, **params)
 
 
 @pytest.mark.parametrize("path", ["", "/verify", "/replay"])
@@ -184,9 +184,9 @@ def test_operators_compare_a_receipt_with_now(client: Client) -> None:
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "1969-12-31T23:59:59Z", "soon"])
 @pytest.mark.parametrize("field", ["as_of", "known_at"])
-def test_moments_that_nothing_can_be_counted_from_are_refused(client: Client, field: str, moment: str) -> None:
+def test_moments_that_nothing_can_be_counted_from_are_refused(doorstep: Client, field: str, moment: str) -> None:
     body = {"subject_id": "ada", "task": "Who?", field: moment}
-    assert client.simulate_post("/v1/context", json=body, headers=ACME).status_code == 422
+    assert doorstep.simulate_post("/v1/context", json=body, headers=ACME).status_code == 422
 
 
 def test_what_is_answered_can_be_verified_offline(

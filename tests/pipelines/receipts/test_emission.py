@@ -44,37 +44,29 @@ def told(services: Services) -> Services:
     return signing
 
 
-@pytest.mark.parametrize(
-    ("switch", "tenant", "asked", "emitted", "reason"),
-    [
-        ("true", "always", True, False, "kill_switch"),
-        ("1", "always", True, False, "kill_switch"),
-        ("yes", "always", True, False, "kill_switch"),
-        ("false", "always", False, True, "tenant_always"),
-        ("false", "never", True, False, "tenant_never"),
-        ("false", "on_request", True, True, "request_flag"),
-        ("false", "on_request", False, False, "default_off"),
-        ("false", "on_request", None, False, "default_off"),
-    ],
-)
-def test_the_first_step_that_decides_wins(
-    services: Services,
-    monkeypatch: pytest.MonkeyPatch,
-    switch: str,
-    tenant: str,
-    asked: bool | None,
-    emitted: bool,
-    reason: str,
-) -> None:
-    configure(services, receipts=tenant)
+GATE = [
+    ("true", "always", True, False, "kill_switch"),
+    ("1", "always", True, False, "kill_switch"),
+    ("yes", "always", True, False, "kill_switch"),
+    ("false", "always", False, True, "tenant_always"),
+    ("false", "never", True, False, "tenant_never"),
+    ("false", "on_request", True, True, "request_flag"),
+    ("false", "on_request", False, False, "default_off"),
+    ("false", "on_request", None, False, "default_off"),
+]
+
+
+def test_the_first_step_that_decides_wins(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     tell(services, "I live in Lisbon.")
-    monkeypatch.setenv("STATEWAVE_RECEIPTS_DISABLED", switch)
-    bundle = ask(services, TASK, emit=asked)
-    assert (bundle.receipt_id is not None, bundle.receipt_emitted) == (emitted, emitted)
-    if emitted:
-        assert reading.body_of(receipt(services, bundle))["emission_reason"] == reason
-    # An unknown subject passes the same gate.
-    assert ask(services, TASK, emit=asked, subject_id="nobody").receipt_emitted is emitted
+    for switch, tenant, asked, emitted, reason in GATE:
+        configure(services, receipts=tenant)
+        monkeypatch.setenv("STATEWAVE_RECEIPTS_DISABLED", switch)
+        bundle = ask(services, TASK, emit=asked)
+        assert (bundle.receipt_id is not None, bundle.receipt_emitted) == (emitted, emitted), reason
+        if emitted:
+            assert reading.body_of(receipt(services, bundle))["emission_reason"] == reason
+        # An unknown subject passes the same gate.
+        assert ask(services, TASK, emit=asked, subject_id="nobody").receipt_emitted is emitted, reason
 
 
 def test_a_receipt_says_what_was_delivered(told: Services) -> None:
