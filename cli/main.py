@@ -29,6 +29,7 @@ COMMANDS = {
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
     "memories": "make a memory active again that was superseded",
+    "receipts": "verify receipts offline: signatures, and the chain between them",
     "schedules": "show what happens at regular times",
     "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",

@@ -73,6 +73,7 @@ class DraftMemory(msgspec.Struct, kw_only=True):
     claim_key: str | None = None
     claim_value: str | None = None
     content_hash: bytes
+    suggested_labels: list[str] = []
 
 
 class ExistingMemory(msgspec.Struct, kw_only=True):

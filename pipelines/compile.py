@@ -20,10 +20,13 @@ from pipelines.compile_runs import COMPILE, queue_of
 from pipelines.compile_waiting import RETRY_AFTER_SECONDS, CompileOutcome, compile_by_workers
 from pipelines.drafting import draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
+from pipelines.labels.suggesting import label_drafts
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.policy.in_force import reading_as
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
-from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
+from storage.transactions import DATABASE_AWAY, operator_transaction, reading_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
 WAIT_SECONDS = 5.0
@@ -37,6 +40,18 @@ class CompileStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     run: Run
     memories: list[Memory]
+
+
+def compile_for(
+    services: Services, tenant_id: str, subject_id: str, *, request_id: str | None, caller: Caller
+) -> CompileOutcome:
+    """As `compile_now`, with the memories as the caller may see them."""
+    outcome = compile_now(services, tenant_id, subject_id, request_id=request_id)
+    if not outcome.memories or not outcome.has_policy:
+        return outcome
+    with reading_as(services, tenant_id, caller) as reader:
+        shown = reader.visibility(subject_id).shown_memories(outcome.memories)
+    return msgspec.structs.replace(outcome, memories=shown)
 
 
 def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> CompileOutcome:
@@ -97,9 +112,9 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     settings = services.settings
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
-    drafts = draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days)
+    drafts = label_drafts(draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days), settings)
     embedded = embed_waiting(waiting, drafts, services.embedder)
-    with tenant_transaction(services.pool, run.tenant_id) as conn:
+    with reading_transaction(services.pool, run.tenant_id) as (conn, state):
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             raise Conflict(f"the compilation of subject {subject_id} was taken over", retry_after=RETRY_AFTER_SECONDS)
@@ -109,7 +124,11 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
             compile_runs.follow_up(conn, run)
     services.usage.count(run.tenant_id, "compile_jobs")
     services.usage.count(run.tenant_id, "memories", outcome.memories_created)
-    return CompileOutcome(memories=published, remaining_episodes=outcome.remaining_episodes)
+    return CompileOutcome(
+        memories=published,
+        remaining_episodes=outcome.remaining_episodes,
+        has_policy=state.bundle_id is not None,
+    )
 
 
 def request_compile(services: Services, tenant_id: str, subject_id: str, *, request_id: str | None) -> tuple[Run, bool]:
@@ -131,8 +150,8 @@ def request_compile(services: Services, tenant_id: str, subject_id: str, *, requ
     return run, joined
 
 
-def compile_status(services: Services, tenant_id: str, job_id: str) -> CompileStatus:
-    """How far an asynchronous compile is.
+def compile_status(services: Services, tenant_id: str, job_id: str, *, caller: Caller = ANONYMOUS) -> CompileStatus:
+    """How far an asynchronous compile is, with the memories as the caller may see them.
 
     Raises:
         NotFound: when the tenant has no such job, or it is older than its retention.
@@ -141,9 +160,12 @@ def compile_status(services: Services, tenant_id: str, job_id: str) -> CompileSt
         run_id = UUID(job_id)
     except ValueError:
         raise NotFound(f"there is no compile job {job_id}") from None
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with reading_as(services, tenant_id, caller) as reader:
+        conn = reader.conn
         run = runs.find(conn, run_id)
         if run is None or run.kind != "compile":
             raise NotFound(f"there is no compile job {job_id}")
         published = memories.memories_of_run(conn, tenant_id, run_id) if run.state == "completed" else []
+        if published:
+            published = reader.visibility(run.subject_id or "").shown_memories(published)
     return CompileStatus(run=run, memories=published)

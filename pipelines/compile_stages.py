@@ -17,6 +17,7 @@ from pipelines.compilers import draft_waiting
 from pipelines.drafting import Drafts, Waiting, load_waiting
 from pipelines.embedding import EmbeddedPassages, embed_waiting
 from pipelines.failures import PermanentFailure
+from pipelines.labels.suggesting import label_drafts
 from pipelines.services import Services
 from storage import runs, subjects
 from storage.episodes import uncompiled_episodes
@@ -73,6 +74,7 @@ def _compile_next(services: Services, run: Run) -> Run | None:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=1)
     drafts = draft_waiting(services, run, waiting)
+    drafts = label_drafts(drafts, services.settings)
     embedded = embed_waiting(waiting, drafts, services.embedder)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
@@ -90,10 +92,14 @@ def _compile_next(services: Services, run: Run) -> Run | None:
 
 
 def label(services: Services, run: Run) -> Run | None:
-    """The place of the stage that labels drafts before anybody can read them. Drafts pass it as they are."""
+    """Suggest sensitivity labels for the drafts, if that is turned on."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         drafts = runs.stage_output(conn, run, COMPILE)
-    return _advance(services, run, EMBED, drafts) if drafts is not None else None
+    if drafts is None:
+        return None
+    if services.settings.auto_labeling_enabled:
+        drafts = _encode(label_drafts(_decode_drafts(drafts), services.settings))
+    return _advance(services, run, EMBED, drafts)
 
 
 def embed(services: Services, run: Run) -> Run | None:
@@ -164,6 +170,7 @@ def compile_one(services: Services, run: Run) -> Run | None:
     drafts = draft_waiting(services, run, waiting)
     if drafts.failed:
         raise PermanentFailure(drafts.failed[0].error)
+    drafts = label_drafts(drafts, services.settings)
     embedded = embed_waiting(waiting, drafts, services.embedder)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(

@@ -26,6 +26,8 @@ class CompileOutcome(msgspec.Struct, frozen=True, kw_only=True):
 
     memories: list[Memory]
     remaining_episodes: int
+    #: Whether a policy may be in force that hides some of the memories from whoever asked.
+    has_policy: bool = False
 
     @property
     def has_more(self) -> bool:
@@ -88,4 +90,5 @@ def _look(services: Services, asked: Run, *, is_last: bool) -> CompileOutcome | 
         return CompileOutcome(
             memories=memories.memories_of_run(conn, asked.tenant_id, run.id),
             remaining_episodes=progress.uncompiled if progress else 0,
+            has_policy=True,
         )

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -18,8 +19,12 @@ import numpy as np
 from config.clock import utcnow
 from pipelines import context_text
 from pipelines.context_text import Delivered
+from pipelines.history import World, world_of
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
+from pipelines.policy.in_force import PolicyInForce, reading_on
+from pipelines.policy.notes import load_notes
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
 from pipelines.services import Services
 from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
@@ -31,7 +36,7 @@ from storage import memories as memory_rows
 from storage.episodes import EpisodeWithBody
 from storage.passage_columns import Kind, PassageColumns
 from storage.rows import Episode, Memory
-from storage.transactions import Connection, tenant_transaction
+from storage.transactions import Connection
 
 #: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
 CANDIDATES_PER_TOKEN = 0.25
@@ -56,6 +61,9 @@ class ContextRequest(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str | None = None
     caller_type: str | None = None
     explain: bool = False
+    #: What was true then (valid time), and what was known then (time of record): `pipelines.history`.
+    as_of: datetime | None = None
+    known_at: datetime | None = None
 
 
 class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -75,18 +83,20 @@ class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
     explain: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
 
 
-class Policy(Protocol):
-    """Decides what a caller may not see. Asked before anything is ranked."""
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A bundle, and what a receipt says of how it came about."""
 
-    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
-        """Memories and episodes to withhold from this request."""
-
-
-class AllowAll:
-    """The policy of a tenant without one."""
-
-    def denied(self, conn: Connection, tenant_id: str, request: ContextRequest) -> Sequence[UUID]:
-        return ()
+    bundle: ContextBundle
+    #: The moment that everything was resolved against.
+    now: datetime
+    tenant_config: str | None
+    #: What the policy decided.
+    decisions: PolicyDecisions
+    #: What was ranked; None where nothing is stored of the subject.
+    found: Found | None = None
+    #: What the ranking thought of the delivered sources.
+    scores: Mapping[UUID, float] = field(default_factory=dict)
 
 
 def assemble_context(
@@ -94,20 +104,45 @@ def assemble_context(
     tenant_id: str,
     request: ContextRequest,
     *,
-    policy: Policy = AllowAll(),  # noqa: B008 - it has no state
+    policy: PolicyInForce | None = None,
     now: datetime | None = None,
 ) -> ContextBundle:
     """Rank everything stored of the subject for the task and deliver the best that fits.
 
     An unknown subject gets the task and nothing else. The text never exceeds `max_tokens`; a task that is longer
-    than that alone is shortened.
+    than that alone is shortened. What the policy hides from the caller is left out before anything is ranked.
 
     Args:
+        policy: The policy to answer under; None for the one in force.
         now: The clock: what "yesterday" counts from and what has expired.
+
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
-    now = now or utcnow()
+    return assemble(services, tenant_id, request, policy=policy, now=now).bundle
+
+
+def assemble(
+    services: Services,
+    tenant_id: str,
+    request: ContextRequest,
+    *,
+    policy: PolicyInForce | None = None,
+    now: datetime | None = None,
+    world: World | None = None,
+) -> Assembly:
+    """As `assemble_context`, with what a receipt says of it.
+
+    Args:
+        world: The subject as somebody saw it; None for the one that the request names.
+    """
+    now = now or request.as_of or request.known_at or utcnow()
+    world = world or world_of(request.known_at, request.as_of, now=utcnow())
     header = context_text.task_header(request.task, request.max_tokens)
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with world.open(services, tenant_id, request.subject_id) as (conn, state):
+        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        judgement = reader.judgement(request.subject_id)
+        visibility = reader.acted_upon(judgement)
         found = find_passages(
             conn,
             tenant_id,
@@ -115,33 +150,53 @@ def assemble_context(
             task=request.task,
             embedder=services.embedder,
             now=now,
-            denied=policy.denied(conn, tenant_id, request),
+            visibility=visibility,
+            world=world,
             cache=services.passages,
         )
+        decisions = reader.decisions(judgement, found.stored if found else None)
         if found is None:
-            return _bundle(request, header)
+            return Assembly(_bundle(request, header), now, state.config_text, decisions)
         situation = read_situation(
-            conn, tenant_id, request.subject_id, found, task=request.task, session_id=request.session_id
+            conn,
+            tenant_id,
+            request.subject_id,
+            found,
+            task=request.task,
+            session_id=request.session_id,
+            visibility=visibility,
+            valid_at=request.as_of,
         )
         earlier: list[EarlierResolution] = []
         if situation is not None:
             found = in_situation(found, situation)
             header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
+        notes, noted = load_notes(conn, tenant_id, request.subject_id, visibility, found.stored, now=now)
         if len(found.columns) == 0:
-            return _bundle(request, header, earlier=earlier)
+            empty = _bundle(request, header, delivered=notes, memories=noted, earlier=earlier)
+            return Assembly(empty, now, state.config_text, decisions, found)
         if not found.is_related:
-            return _bundle(request, context_text.with_nothing_related(header, request.max_tokens))
+            header = context_text.with_nothing_related(header, request.max_tokens)
+            unrelated = _bundle(request, header, delivered=notes, memories=noted)
+            return Assembly(unrelated, now, state.config_text, decisions, found)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
-    return _bundle(
+    if request.as_of is None:
+        memories = {id: memory for id, memory in memories.items() if is_visible(memory, now)}
+    if visibility.hides_anything:
+        memories = {id: visibility.shown(memory) for id, memory in memories.items()} | noted
+    ranked = _delivered(found, selection, memories, episodes, now)
+    bundle = _bundle(
         request,
         header,
-        delivered=_delivered(found, selection, memories, episodes, now),
+        delivered=[*ranked, *notes],
         memories=memories,
         episodes=episodes,
         earlier=earlier,
         explain=_explain(found, situation, selection) if request.explain else None,
     )
+    scores = {item.source: float(found.scores.total[item.row]) for item in reversed(ranked)}
+    return Assembly(bundle, now, state.config_text, decisions, found, scores)
 
 
 def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:
@@ -181,7 +236,7 @@ def _delivered(
             words = episode.body[start:stop]
         else:
             memory = memories.get(source)
-            if memory is None or not is_visible(memory, now):
+            if memory is None:
                 continue
             episode, words = None, memory.content
         if selection.cut is not None and selection.cut[0] == row:

@@ -143,6 +143,7 @@ def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Reso
                 claim_value=draft.claim_value,
                 content_hash=draft.content_hash,
                 superseded_by=winner_of.get(insert.index),
+                suggested_labels=draft.suggested_labels,
             )
         )
     memories.insert_memories(conn, run.tenant_id, subject_id, rows, run_id=run.id, now=now)

@@ -5,7 +5,6 @@ Context and semantic search both go through here, so there is one ranking.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime
 from uuid import UUID
@@ -15,17 +14,21 @@ from numpy.typing import NDArray
 
 from config.clock import utcnow
 from pipelines.drafting import passages_of_episodes
-from pipelines.embedding import NO_MODEL, vectors_of
+from pipelines.embedding import vectors_of
+from pipelines.history import PRESENT, World
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
+from pipelines.policy.visibility import EVERYTHING, Visibility
 from pipelines.query import Query, parse_task
 from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
+from pipelines.speakers import speaker_hash
 from storage import memories
+from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
-from storage.retrieval import Candidates, load_candidates
+from storage.retrieval import Candidates
 from storage.rows import Memory
 from storage.transactions import Connection
 
@@ -54,6 +57,10 @@ class Found:
     is_related: bool
     #: Whether it is recorded how any of the subject's sessions ended.
     has_resolutions: bool
+    #: Everything that is stored, what the policy hides included: for the record, never for an answer.
+    stored: PassageColumns
+    #: How much of the subject was seen.
+    watermark: Watermark
 
 
 def find_passages(
@@ -64,30 +71,25 @@ def find_passages(
     task: str,
     embedder: Embedder | None,
     now: datetime,
-    denied: Collection[UUID] = (),
+    visibility: Visibility = EVERYTHING,
+    world: World = PRESENT,
     cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
     Args:
-        denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
-            not even the statistics of the ranking depend on them.
+        visibility: What the caller may see. The rest is left out before anything is scored, so that not even the
+            statistics of the ranking depend on it.
         cache: Where large subjects are kept between requests.
+        world: The subject as it is, or as it stood.
     """
-    candidates = load_candidates(
-        conn,
-        tenant_id,
-        subject_id,
-        model=embedder.model if embedder else NO_MODEL,
-        dimensions=embedder.dimensions if embedder else 0,
-        waiting_limit=WAITING_EPISODES,
-        cache=cache,
-    )
+    candidates = world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=WAITING_EPISODES, cache=cache)
     if candidates is None:
         return None
-    columns, speakers = _with_waiting(candidates, embedder)
-    if denied:
-        columns = _without(columns, denied)
+    stored, speakers = _with_waiting(candidates, embedder)
+    columns = visibility.visible_passages(stored)
+    if len(columns) < len(stored):
+        speakers = _speaking(columns, speakers)
     query = parse_task(task, speakers=speakers, now=now)
     vector = _embedded(query, embedder)
     matches = match_terms(columns, query.terms)
@@ -97,7 +99,16 @@ def find_passages(
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
         is_related = relatedness(columns, query, vector, scores, matches).is_related
-    return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions)
+    return Found(
+        columns,
+        speakers,
+        query,
+        scores,
+        is_related,
+        candidates.has_resolutions,
+        stored,
+        candidates.watermark,
+    )
 
 
 def rank_memories(
@@ -109,11 +120,19 @@ def rank_memories(
     query: str,
     kind: str | None,
     limit: int,
+    visibility: Visibility = EVERYTHING,
 ) -> list[Memory]:
     """The subject's visible memories, best first for the query."""
     now = utcnow()
     found = find_passages(
-        conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now, cache=services.passages
+        conn,
+        tenant_id,
+        subject_id,
+        task=query,
+        embedder=services.embedder,
+        now=now,
+        visibility=visibility,
+        cache=services.passages,
     )
     if found is None:
         return []
@@ -174,9 +193,10 @@ def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[Pa
     return concatenate([candidates.columns, columns_of(passages, vectors)]), speakers
 
 
-def _without(columns: PassageColumns, denied: Collection[UUID]) -> PassageColumns:
-    excluded = np.frombuffer(b"".join(source.bytes for source in denied), dtype="V16")
-    return take(columns, np.flatnonzero(~np.isin(columns.source_id, excluded)))
+def _speaking(columns: PassageColumns, speakers: list[str]) -> list[str]:
+    """Those who speak in these passages: who speaks only in hidden ones is not known to this caller."""
+    heard = set(columns.speaker.tolist())
+    return [name for name in speakers if speaker_hash(name) in heard]
 
 
 def _embedded(query: Query, embedder: Embedder | None) -> NDArray[np.float32]:

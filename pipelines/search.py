@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import msgspec
 
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.policy.in_force import reading_as
 from pipelines.retrieval import rank_memories
 from pipelines.services import Services
 from storage import memories
 from storage.full_text import any_word_query, substring_pattern
 from storage.rows import Memory
-from storage.transactions import tenant_transaction
 
 TEXT = "text"
 SEMANTIC = "semantic"
@@ -33,19 +34,34 @@ def search_memories(
     kind: str | None = None,
     semantic: bool = False,
     limit: int = 20,
+    caller: Caller = ANONYMOUS,
 ) -> SearchOutcome:
     """Visible memories of a subject. Without a query the newest.
 
     Text search finds memories that hold any word of the query in any of its forms, or the query itself as a part of
     the text, which comes first. Semantic search ranks by words and embedding together, as context does.
+
+    What the policy hides from the caller is not found. Redacted memories are among the newest, and no words find them.
     """
     stripped = (query or "").strip()
     with_meaning = semantic and bool(stripped) and services.embedder is not None
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with reading_as(services, tenant_id, caller) as reader:
+        conn, visibility = reader.conn, reader.visibility(subject_id)
         if not stripped:
-            found = memories.newest_memories(conn, tenant_id, subject_id, kind=kind, limit=limit)
+            found = memories.newest_memories(
+                conn, tenant_id, subject_id, kind=kind, limit=limit, selection=visibility.listed_memories
+            )
         elif with_meaning:
-            found = rank_memories(services, conn, tenant_id, subject_id, query=stripped, kind=kind, limit=limit)
+            found = rank_memories(
+                services,
+                conn,
+                tenant_id,
+                subject_id,
+                query=stripped,
+                kind=kind,
+                limit=limit,
+                visibility=visibility,
+            )
         else:
             found = memories.search_text(
                 conn,
@@ -55,6 +71,7 @@ def search_memories(
                 substring=substring_pattern(stripped),
                 kind=kind,
                 limit=limit,
+                selection=visibility.searched_memories,
             )
     mode = SEMANTIC if with_meaning else TEXT_FALLBACK if semantic and stripped else TEXT
-    return SearchOutcome(memories=found, search_mode=mode)
+    return SearchOutcome(memories=[visibility.shown(memory) for memory in found], search_mode=mode)

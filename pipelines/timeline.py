@@ -7,10 +7,11 @@ from datetime import datetime
 
 import msgspec
 
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.policy.in_force import reading_as
 from pipelines.services import Services
 from storage import timeline
 from storage.rows import Episode, Memory
-from storage.transactions import tenant_transaction
 
 
 class TimelinePage(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,15 +35,17 @@ def read_timeline(
     since: datetime | None = None,
     until: datetime | None = None,
     kinds: Sequence[str] | None = None,
+    caller: Caller = ANONYMOUS,
 ) -> TimelinePage:
     """One page of a subject's episodes and memories.
 
     `limit` and `offset` hold for each list on its own. `newest_first` takes the page from the newest end; inside the
-    page the order stays oldest first.
+    page the order stays oldest first. What the policy hides from the caller is on no page.
     """
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with reading_as(services, tenant_id, caller) as reader:
+        visibility = reader.visibility(subject_id)
         episodes, memories = timeline.page(
-            conn,
+            reader.conn,
             tenant_id,
             subject_id,
             limit=limit,
@@ -52,10 +55,12 @@ def read_timeline(
             since=since,
             until=until,
             kinds=kinds,
+            listed_episodes=visibility.listed_episodes,
+            listed_memories=visibility.listed_memories,
         )
     page = TimelinePage(
         episodes=episodes[:limit],
-        memories=memories[:limit],
+        memories=[visibility.shown(memory) for memory in memories[:limit]],
         episodes_has_more=len(episodes) > limit,
         memories_has_more=len(memories) > limit,
     )

@@ -9,6 +9,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.episodes import EpisodeWithBody
+from storage.selection import ALL, IdFilter
 from storage.transactions import Connection
 
 #: Types of episodes that say outright that something was tried (contract: core §7.3).
@@ -17,19 +18,20 @@ ACTION_TYPES = ("action", "tool_call", "resolution_attempt")
 _QUOTABLE = """
 with wanted as (
     (select id from episodes
-      where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s
+      where tenant_id = %(tenant)s and subject_id = %(subject)s {selection} and session_id = %(session)s
       order by signals & 1 = 0, coalesce(user_at, event_at, occurred_at), seq limit %(first)s)
     union
     (select id from episodes
-      where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s
+      where tenant_id = %(tenant)s and subject_id = %(subject)s {selection} and session_id = %(session)s
       order by coalesce(event_at, occurred_at) desc, seq desc limit %(newest)s)
     union
     (select id from episodes
-      where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s and type = any(%(actions)s)
+      where tenant_id = %(tenant)s and subject_id = %(subject)s {selection} and session_id = %(session)s
+        and type = any(%(actions)s)
       order by coalesce(event_at, occurred_at) desc, seq desc limit %(newest)s)
     union
     (select id from episodes
-      where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id is distinct from %(session)s
+      where tenant_id = %(tenant)s and subject_id = %(subject)s {selection} and session_id is distinct from %(session)s
       order by occurred_at desc, created_at desc, id desc limit %(others)s)
 )
 select e.id, e.subject_id, e.session_id, e.source, e.type, e.payload, e.metadata, e.provenance, e.occurred_at,
@@ -56,13 +58,14 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def quotable_episodes(
-    conn: Connection, tenant_id: str, subject_id: str, session_id: str, *, limits: Limits
+    conn: Connection, tenant_id: str, subject_id: str, session_id: str, *, limits: Limits, selection: IdFilter = ALL
 ) -> Sequence[QuotableEpisode]:
     """What a handoff may quote, in one statement, oldest first. Indexes: episodes_session, episodes_timeline."""
     with conn.cursor(row_factory=class_row(QuotableEpisode)) as cursor:
         return cursor.execute(
-            _QUOTABLE,
+            _QUOTABLE.format(selection=selection.condition("id", "quotable")),
             {
+                **selection.parameters("quotable"),
                 "tenant": tenant_id,
                 "subject": subject_id,
                 "session": session_id,

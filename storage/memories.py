@@ -10,6 +10,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.rows import Memory
+from storage.selection import ALL, IdFilter
 from storage.transactions import Connection, uuid_array
 
 COLUMNS = (
@@ -23,16 +24,16 @@ VISIBLE = "status = 'active' and (valid_to is null or valid_to > now())"
 _INSERT = """
 insert into memories (id, tenant_id, subject_id, kind, content, summary, confidence, valid_from, valid_to,
                       source_episode_ids, metadata, status, claim_key, claim_value, content_hash, superseded_by,
-                      run_id, search, created_at, updated_at)
+                      suggested_labels, run_id, search, created_at, updated_at)
 select m.id, %(tenant)s, %(subject)s, m.kind, m.content, m.summary, m.confidence, m.valid_from, m.valid_to,
        m.sources::uuid[], m.metadata, m.status, m.claim_key, m.claim_value, m.content_hash, m.superseded_by,
-       %(run)s, to_tsvector('english', m.content), %(now)s, %(now)s
+       m.suggested_labels::text[], %(run)s, to_tsvector('english', m.content), %(now)s, %(now)s
   from unnest(%(id)s::uuid[], %(kind)s::text[], %(content)s::text[], %(summary)s::text[], %(confidence)s::float8[],
               %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[], %(sources)s::text[], %(metadata)s::json[],
               %(status)s::text[], %(claim_key)s::text[], %(claim_value)s::text[], %(content_hash)s::bytea[],
-              %(superseded_by)s::uuid[])
+              %(superseded_by)s::uuid[], %(suggested_labels)s::text[])
        as m (id, kind, content, summary, confidence, valid_from, valid_to, sources, metadata, status, claim_key,
-             claim_value, content_hash, superseded_by)
+             claim_value, content_hash, superseded_by, suggested_labels)
 """
 
 _SUPERSEDE = """
@@ -81,7 +82,7 @@ _SEARCH_TEXT = f"""
 select {COLUMNS}
   from memories, (select to_tsquery('english', %(query)s) as query) q
  where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
-   and (%(kind)s::text is null or kind = %(kind)s)
+   and (%(kind)s::text is null or kind = %(kind)s) {{selection}}
    and (search @@ query or content ilike %(substring)s)
  order by (content ilike %(substring)s) desc, ts_rank(search, query) desc, created_at desc, id desc
  limit %(limit)s
@@ -89,8 +90,9 @@ select {COLUMNS}
 
 _NEWEST = f"""
 select {COLUMNS} from memories
- where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
-   and (%(kind)s::text is null or kind = %(kind)s)
+ where tenant_id = %(tenant)s and subject_id = %(subject)s and status = 'active'
+   and (valid_to is null or valid_to > coalesce(%(now)s::timestamptz, now()))
+   and (%(kind)s::text is null or kind = %(kind)s) {{selection}}
  order by created_at desc, id desc
  limit %(limit)s
 """
@@ -113,6 +115,7 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
     claim_value: str | None
     content_hash: bytes
     superseded_by: UUID | None
+    suggested_labels: list[str]
 
 
 class Supersession(msgspec.Struct, frozen=True, kw_only=True):
@@ -157,6 +160,8 @@ def insert_memories(
         "now": now,
         "metadata": [row.metadata.decode() for row in rows],
         "sources": [_array(row.source_episode_ids) for row in rows],
+        # Suggested labels are names of ours: no character in them needs quoting.
+        "suggested_labels": ["{" + ",".join(row.suggested_labels) + "}" for row in rows],
         **{
             name: [getattr(row, name) for row in rows]
             for name in (
@@ -245,7 +250,15 @@ def memories_of_run(conn: Connection, tenant_id: str, run_id: UUID) -> list[Memo
 
 
 def search_text(
-    conn: Connection, tenant_id: str, subject_id: str, *, query: str, substring: str, kind: str | None, limit: int
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    query: str,
+    substring: str,
+    kind: str | None,
+    limit: int,
+    selection: IdFilter = ALL,
 ) -> list[Memory]:
     """Visible memories that hold a query word or the substring, best first.
 
@@ -255,11 +268,13 @@ def search_text(
     Args:
         query: argument of `to_tsquery`, as `storage.full_text.any_word_query` builds it.
         substring: an `ilike` pattern with its wildcards escaped.
+        selection: the memories that may be found.
     """
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
-            _SEARCH_TEXT,
+            _SEARCH_TEXT.format(selection=selection.condition("id", "selected")),
             {
+                **selection.parameters("selected"),
                 "tenant": tenant_id,
                 "subject": subject_id,
                 "query": query,
@@ -270,11 +285,33 @@ def search_text(
         ).fetchall()
 
 
-def newest_memories(conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int) -> list[Memory]:
-    """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given."""
+def newest_memories(
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    kind: str | None,
+    limit: int,
+    now: datetime | None = None,
+    selection: IdFilter = ALL,
+) -> list[Memory]:
+    """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given.
+
+    Args:
+        now: The clock that tells what has expired; the database's if None.
+        selection: The memories that may be listed.
+    """
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
-            _NEWEST, {"tenant": tenant_id, "subject": subject_id, "kind": kind, "limit": limit}
+            _NEWEST.format(selection=selection.condition("id", "selected")),
+            {
+                **selection.parameters("selected"),
+                "tenant": tenant_id,
+                "subject": subject_id,
+                "kind": kind,
+                "limit": limit,
+                "now": now,
+            },
         ).fetchall()
 
 

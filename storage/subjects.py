@@ -31,7 +31,15 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
     "health_states",
     "provider_calls",
     "provider_usage_subjects",
+    "resolution_versions",
+    "subject_states",
+    "passage_ends",
+    # Behind memories and episodes, whose deletion writes it.
+    "partial_erasures",
 )
+
+#: Tables that name a subject and outlive it: proof of what was delivered is kept (contract: governance §2.13).
+TABLES_THAT_OUTLIVE = ("receipts",)
 
 _RESERVE = """
 insert into subjects as s (tenant_id, subject_id, episode_count, last_seq, last_episode_at)

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Self, TypeAlias
+from typing import Any, LiteralString, NamedTuple, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -38,7 +38,22 @@ POOL_TIMEOUT_SECONDS = 5.0
 #: the first transaction, and '' is the default tenant.
 _NO_TENANT = "\t"
 
-_BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
+_BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
+
+#: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
+#: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
+_READING: LiteralString = """; select
+    coalesce((select id from policy_bundles where active and tenant_id = {tenant}),
+             (select id from policy_bundles where active and tenant_id is null)),
+    (select jsonb_build_object('version', version, 'config', config)::text
+       from tenant_configs where tenant_id = {tenant})"""
+
+
+class ReaderState(NamedTuple):
+    """What governs reading a tenant's rows: the id of the active policy bundle, and the tenant's document as text."""
+
+    bundle_id: UUID | None
+    config_text: str | None
 
 
 class CountingCursor(psycopg.Cursor[TupleRow]):
@@ -117,6 +132,56 @@ def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
+def reading_transaction(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
+    """A tenant's transaction for handing out what is stored, with what governs that, in no more round trips."""
+    with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as cursor:
+        yield cursor.connection, _reader_state(cursor)
+
+
+@contextlib.contextmanager
+def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
+    """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
+    answer is made of. A write may fail where somebody else wrote since the first statement."""
+    begin = _begin("statewave_app", tenant_id, " isolation level repeatable read", reading=True)
+    with _begun_transaction(pool, begin) as cursor:
+        yield cursor.connection, _reader_state(cursor)
+
+
+@contextlib.contextmanager
+def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> Iterator[tuple[Connection, Any]]:
+    """A tenant's transaction of two round trips: one begins it and reads, one writes and commits.
+
+    Args:
+        first: Statements that travel with the beginning, `{tenant}` standing for the tenant; the row of the last is
+            handed out, None if there is none.
+
+    Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
+    """
+    cursor = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
+    conn = cursor.connection
+    try:
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        try:
+            with conn.pipeline():
+                yield conn, row
+                conn.execute("commit")
+        except BaseException:
+            with contextlib.suppress(*DATABASE_AWAY):
+                conn.execute("rollback")
+            raise
+    finally:
+        pool.putconn(conn)
+
+
+def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
+    while cursor.nextset():
+        pass
+    return ReaderState(*(cursor.fetchone() or (None, None)))
+
+
+@contextlib.contextmanager
 def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> Iterator[Connection]:
     """A transaction over all tenants, for sweeps and operators.
 
@@ -128,17 +193,30 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
 
 
 @lru_cache(maxsize=1024)
-def _begin(role: str, tenant_id: str) -> sql.Composed:
-    # One simple-protocol message carries all three statements: one round trip instead of three.
-    return sql.SQL(_BEGIN).format(role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+def _begin(
+    role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
+) -> sql.Composed:
+    # One simple-protocol message carries all statements: one round trip instead of three.
+    text = sql.SQL(_BEGIN + (_READING if reading else "") + then)
+    return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
 
 
 @contextlib.contextmanager
 def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
-    conn = _begun(pool, begin, wait_seconds)
+    with _begun_transaction(pool, begin, wait_seconds) as cursor:
+        yield cursor.connection
+
+
+@contextlib.contextmanager
+def _begun_transaction(
+    pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
+) -> Iterator[psycopg.Cursor[TupleRow]]:
+    """The transaction, with the results of the statements that began it."""
+    cursor = _begun(pool, begin, wait_seconds)
+    conn = cursor.connection
     try:
         try:
-            yield conn
+            yield cursor
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
@@ -148,8 +226,8 @@ def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = N
         pool.putconn(conn)
 
 
-def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> Connection:
-    """A connection on which the transaction has begun. One that died while it lay idle is replaced.
+def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+    """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
     be taken without asking whether the first did anything.
@@ -157,8 +235,7 @@ def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> Conne
     for _ in range(pool.max_size):
         conn = pool.getconn(wait_seconds)
         try:
-            conn.execute(begin)
-            return conn
+            return conn.execute(begin)
         except BaseException as ex:
             is_dead = conn.closed and isinstance(ex, DATABASE_AWAY)
             pool.putconn(conn)

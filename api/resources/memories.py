@@ -14,7 +14,8 @@ from api.schemas.memories import (
     SearchQuery,
     SearchResult,
 )
-from pipelines.compile import compile_now, compile_status, request_compile
+from pipelines.compile import compile_for, compile_status, request_compile
+from pipelines.policy.in_force import caller_of
 from pipelines.search import search_memories
 
 _STATUS: dict[str, JobStatus] = {
@@ -34,7 +35,9 @@ def compile_subject(call: Call) -> CompileResult | Reply:
             job_id=str(run.id), status=_STATUS[run.state], subject_id=subject_id, attached=attached
         )
         return Reply(accepted, 202)
-    outcome = compile_now(call.services, call.tenant_id, subject_id, request_id=call.request_id)
+    outcome = compile_for(
+        call.services, call.tenant_id, subject_id, request_id=call.request_id, caller=caller_of(call.principal)
+    )
     return CompileResult(
         subject_id=subject_id,
         memories_created=len(outcome.memories),
@@ -45,7 +48,7 @@ def compile_subject(call: Call) -> CompileResult | Reply:
 
 
 def job(call: Call) -> CompileJob:
-    status = compile_status(call.services, call.tenant_id, call.path.job_id)
+    status = compile_status(call.services, call.tenant_id, call.path.job_id, caller=caller_of(call.principal))
     return CompileJob(
         job_id=str(status.run.id),
         status=_STATUS[status.run.state],
@@ -67,6 +70,7 @@ def search(call: Call) -> SearchResult:
         kind=query.kind,
         semantic=query.semantic,
         limit=query.limit,
+        caller=caller_of(call.principal, query.caller_id, query.caller_type),
     )
     call.services.usage.count(call.tenant_id, "searches")
     return SearchResult(memories=outcome.memories, search_mode=outcome.search_mode)

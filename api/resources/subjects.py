@@ -5,6 +5,7 @@ from __future__ import annotations
 from api.operations import Call, Operation
 from api.schemas.subjects import SubjectDeleted, SubjectList, SubjectPath, SubjectsQuery
 from api.schemas.timeline import MAX_PAGE, Timeline, TimelineQuery
+from pipelines.policy.in_force import caller_of
 from pipelines.subjects import erase_subject, list_subjects
 from pipelines.timeline import read_timeline
 
@@ -33,6 +34,7 @@ def timeline(call: Call) -> Timeline:
         since=query.since,
         until=query.until,
         kinds=query.kinds,
+        caller=caller_of(call.principal, query.caller_id, query.caller_type),
     )
     return Timeline(
         subject_id=query.subject_id,

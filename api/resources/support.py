@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.operations import Call, Operation
 from api.quotas import count_delivery, require_delivery
+from api.schemas.context import correlation
 from api.schemas.subjects import SubjectPath
 from api.schemas.support import (
     HandoffCreate,
@@ -12,8 +13,10 @@ from api.schemas.support import (
     ResolutionsQuery,
     SubjectHealth,
 )
+from pipelines.policy.in_force import caller_of
+from pipelines.receipts.emission import handoff_with_receipt
 from pipelines.support.figures import read_health, read_service_levels
-from pipelines.support.handoff import Handoff, hand_over
+from pipelines.support.handoff import Handoff, HandoffRequest, brief
 from pipelines.support.resolutions import list_resolutions, record_resolution
 from pipelines.support.sla import ServiceLevels
 from storage.resolutions import Resolution
@@ -42,22 +45,32 @@ def resolutions(call: Call) -> list[Resolution]:
         status=query.status,
         limit=query.limit,
         offset=query.offset,
+        caller=caller_of(call.principal, query.caller_id, query.caller_type),
     )
 
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
     require_delivery(call)
-    brief = hand_over(
-        call.services,
-        call.tenant_id,
+    caller = caller_of(call.principal, asked.caller_id, asked.caller_type)
+    request = HandoffRequest(
         subject_id=asked.subject_id,
         session_id=asked.session_id,
         reason=asked.reason,
         max_tokens=asked.max_tokens,
+        caller_id=caller.id,
+        caller_type=caller.type,
     )
-    count_delivery(call, brief.token_estimate)
-    return brief
+    handed = handoff_with_receipt(
+        call.services,
+        call.tenant_id,
+        brief(call.services, call.tenant_id, request),
+        request,
+        asked=asked.emit_receipt,
+        correlation=correlation(asked),
+    )
+    count_delivery(call, handed.token_estimate)
+    return handed
 
 
 def health(call: Call) -> SubjectHealth:

@@ -73,6 +73,11 @@ Moment = Annotated[
     ),
 ]
 
+CallerId = Annotated[str, Meta(max_length=256, description="Who asks; what the API key says counts more.")]
+CallerType = Annotated[
+    str, Meta(max_length=64, description="What kind of caller asks, for policies.", examples=["support_agent"])
+]
+
 #: Longest idempotency key, in characters.
 MAX_KEY = 512
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from api.schemas.fields import SubjectId
+from api.schemas.fields import CallerId, CallerType, SubjectId
 from storage.rows import Memory
 
 JobStatus = Literal["pending", "running", "completed", "failed"]
@@ -68,6 +68,8 @@ class SearchQuery(msgspec.Struct, kw_only=True):
     kind: Annotated[str, Meta(description="Only memories of this kind.", examples=["profile_fact"])] | None = None
     semantic: Annotated[bool, Meta(description="Rank by meaning as well as by words.")] = False
     limit: Annotated[int, Meta(ge=1, le=500, description="Memories at most.")] = 20
+    caller_id: CallerId | None = None
+    caller_type: CallerType | None = None
 
 
 class SearchResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from api.schemas.fields import Moment, SubjectId, as_utc
+from api.schemas.fields import CallerId, CallerType, Moment, SubjectId, as_utc
 from storage.rows import Episode, Memory
 
 #: Rows of one page at most. Deployed clients ask for up to 1,000 and read the flags, so more is not an error.
@@ -34,6 +34,8 @@ class TimelineQuery(msgspec.Struct, kw_only=True):
     since: Moment | None = None
     until: Moment | None = None
     kinds: Annotated[list[str], Meta(description="Kinds of memories to keep, separated by commas.")] | None = None
+    caller_id: CallerId | None = None
+    caller_type: CallerType | None = None
 
     def __post_init__(self) -> None:
         if self.since is not None:

@@ -6,12 +6,17 @@ Everything in the brief is quoted or counted from what is stored; each line says
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from config.clock import utcnow
+from pipelines.history import PRESENT, World
+from pipelines.policy.in_force import PolicyInForce, reading_on
+from pipelines.policy.visibility import REDACTED
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.services import Services
 from pipelines.support import handoff_lines
 from pipelines.support.attempts import attempts, first_words
@@ -19,16 +24,17 @@ from pipelines.support.brief import keep_within, render
 from pipelines.support.excerpts import excerpt, one_line
 from pipelines.support.facts import Session, SubjectFacts
 from pipelines.support.handoff_lines import Content
-from pipelines.support.health import Factor, Health
-from pipelines.support.health_alerts import check_health
+from pipelines.support.health import Factor, Health, assess
+from pipelines.support.health_alerts import settle_health
 from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
 from pipelines.support.sla import open_seconds, service_totals
+from pipelines.support.visible_facts import visible_facts
 from pipelines.tokens import count_tokens
 from storage import memories as memory_rows
 from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
+from storage.history import Watermark
 from storage.rows import Memory
-from storage.transactions import tenant_transaction
 
 #: Limits of the contract (core §7.3).
 FACTS_READ, FACTS_TOLD, FACTS_SUMMED_UP = 20, 8, 3
@@ -76,6 +82,32 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
     receipt_emitted: bool = False
 
 
+class HandoffRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `max_tokens` bounds the notes."""
+
+    subject_id: str
+    session_id: str
+    reason: str = "escalation"
+    max_tokens: int = 4000
+    caller_id: str | None = None
+    caller_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """A handoff, and what a receipt says of how it came about."""
+
+    handoff: Handoff
+    #: The facts and the episodes that it quotes.
+    facts: Sequence[Memory]
+    episodes: Sequence[QuotableEpisode]
+    tenant_config: str | None
+    #: How much of the subject was seen; None where nothing is stored of it.
+    watermark: Watermark | None
+    #: What the policy decided.
+    decisions: PolicyDecisions
+
+
 def hand_over(
     services: Services,
     tenant_id: str,
@@ -88,20 +120,65 @@ def hand_over(
 ) -> Handoff:
     """Write the brief of a session. Its notes never exceed `max_tokens`; an unknown subject gets a short one.
 
+    What the policy hides from the caller is neither quoted nor counted; health and service levels are figures of the
+    whole subject.
+
     Args:
         now: The clock that ages and deadlines count from.
+
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
+    """
+    request = HandoffRequest(subject_id=subject_id, session_id=session_id, reason=reason, max_tokens=max_tokens)
+    return brief(services, tenant_id, request, now=now).handoff
+
+
+def brief(
+    services: Services,
+    tenant_id: str,
+    request: HandoffRequest,
+    *,
+    now: datetime | None = None,
+    world: World = PRESENT,
+    policy: PolicyInForce | None = None,
+) -> Briefing:
+    """As `hand_over`, with what a receipt says of it.
+
+    Args:
+        world: The subject as it is, or as somebody saw it. Only the health of the present is written down.
+        policy: The policy to answer under; None for the one in force.
     """
     now = now or utcnow()
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        health, snapshot = check_health(conn, tenant_id, subject_id, now=now, tell=tell_webhooks(services.settings))
-        facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ)
-        episodes = quotable_episodes(conn, tenant_id, subject_id, session_id, limits=LIMITS)
-    content = _content(subject_id, session_id, reason, now, health, snapshot.facts, facts, episodes)
-    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=max_tokens))
-    return Handoff(
+    subject_id, session_id = request.subject_id, request.session_id
+    with world.open(services, tenant_id, subject_id) as (conn, state):
+        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        judgement = reader.judgement(subject_id)
+        visibility = reader.acted_upon(judgement)
+        snapshot = world.facts(conn, tenant_id, subject_id)
+        facts = memory_rows.newest_memories(
+            conn,
+            tenant_id,
+            subject_id,
+            kind="profile_fact",
+            limit=FACTS_READ,
+            now=now,
+            selection=visibility.listed_memories,
+        )
+        episodes = quotable_episodes(
+            conn, tenant_id, subject_id, session_id, limits=LIMITS, selection=visibility.listed_episodes
+        )
+    health = assess(snapshot.facts, now=now)
+    if world is PRESENT:
+        tell = tell_webhooks(services.settings)
+        settle_health(services.pool, tenant_id, subject_id, health, snapshot, now=now, tell=tell)
+    facts = [visibility.shown(fact) for fact in facts]
+    known = visible_facts(snapshot.facts, visibility)
+    content = _content(subject_id, session_id, request.reason, now, health, known, facts, episodes)
+    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=request.max_tokens))
+    handoff = Handoff(
         subject_id=subject_id,
         session_id=session_id,
-        reason=reason,
+        reason=request.reason,
         generated_at=now,
         customer_summary=content.customer_summary,
         active_issue=content.issue,
@@ -115,6 +192,15 @@ def hand_over(
         handoff_notes=notes,
         token_estimate=count_tokens(notes),
         provenance=_provenance(content, origins),
+    )
+    quoted = {*handoff.provenance["episode_ids"], *handoff.provenance["context_episode_ids"]}
+    return Briefing(
+        handoff,
+        facts=content.facts,
+        episodes=[episode for episode in episodes if str(episode.id) in quoted],
+        tenant_config=state.config_text,
+        watermark=snapshot.watermark,
+        decisions=reader.decisions(judgement, None),
     )
 
 
@@ -164,9 +250,8 @@ def _open_for(known: SubjectFacts, now: datetime) -> list[float]:
 
 
 def _customer_summary(subject_id: str, facts: list[Memory]) -> str:
-    if not facts:
-        return f"Subject: {subject_id}"
-    return f"{subject_id} — {'; '.join(one_line(fact.content) for fact in facts[:FACTS_SUMMED_UP])}"
+    told = [one_line(fact.content) for fact in facts if fact.content != REDACTED][:FACTS_SUMMED_UP]
+    return f"{subject_id} — {'; '.join(told)}" if told else f"Subject: {subject_id}"
 
 
 def _issue(reported: QuotableEpisode, *, further: int) -> str:

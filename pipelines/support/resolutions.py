@@ -9,6 +9,9 @@ import msgspec
 
 from config.clock import utcnow
 from config.ids import uuid7
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.policy.in_force import reading_as
+from pipelines.policy.visibility import REDACTED
 from pipelines.services import Services
 from storage import health_states, resolutions
 from storage.resolutions import Resolution
@@ -55,8 +58,27 @@ def record_resolution(
 
 
 def list_resolutions(
-    services: Services, tenant_id: str, *, subject_id: str, status: Status | None, limit: int, offset: int = 0
+    services: Services,
+    tenant_id: str,
+    *,
+    subject_id: str,
+    status: Status | None,
+    limit: int,
+    offset: int = 0,
+    caller: Caller = ANONYMOUS,
 ) -> list[Resolution]:
-    """One page of the subject's resolutions, newest update first."""
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        return resolutions.list_resolutions(conn, tenant_id, subject_id, status=status, limit=limit, offset=offset)
+    """One page of the subject's resolutions, newest update first.
+
+    Of a session with an episode that the policy withholds from the caller, summary and metadata are redacted.
+    """
+    with reading_as(services, tenant_id, caller) as reader:
+        visibility = reader.visibility(subject_id)
+        page = resolutions.list_resolutions(
+            reader.conn, tenant_id, subject_id, status=status, limit=limit, offset=offset
+        )
+    return [item if visibility.shows_session_text(item.session_id) else _redacted(item) for item in page]
+
+
+def _redacted(resolution: Resolution) -> Resolution:
+    summary = REDACTED if resolution.resolution_summary is not None else None
+    return msgspec.structs.replace(resolution, resolution_summary=summary, metadata=msgspec.Raw(b"{}"))

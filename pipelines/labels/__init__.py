@@ -1,0 +1,1 @@
+"""Sensitivity labels: detecting what may deserve one, and changing which ones a memory carries."""
