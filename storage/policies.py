@@ -102,6 +102,16 @@ def subject_labels(conn: Connection, tenant_id: str, subject_id: str) -> Subject
     return found
 
 
+def labelled_subjects(conn: Connection, tenant_id: str, subject_ids: Sequence[str]) -> set[str]:
+    """Those of the subjects of which anything is labelled. Index: memories_labelled."""
+    rows = conn.execute(
+        "select distinct subject_id from memories"
+        " where tenant_id = %s and subject_id = any(%s) and sensitivity_labels <> '{}'",
+        (tenant_id, list(subject_ids)),
+    ).fetchall()
+    return {subject_id for (subject_id,) in rows}
+
+
 def bundle_text(conn: Connection, bundle_id: UUID) -> str | None:
     """The document of a bundle. Index: the primary key."""
     row = conn.execute("select yaml_content from policy_bundles where id = %s", (bundle_id,)).fetchone()

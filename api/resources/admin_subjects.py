@@ -22,6 +22,7 @@ from api.schemas.admin_subjects import (
 )
 from api.schemas.subjects import SubjectPath
 from pipelines import subject_views
+from pipelines.policy.in_force import viewer_of
 from pipelines.subject_views import MemoryEvolution, SubjectDetail
 from pipelines.support.figures import read_service_levels
 from pipelines.support.session_timeline import SessionTimeline, session_timeline
@@ -44,7 +45,9 @@ def list_page(call: Call) -> SubjectViews:
 
 
 def detail(call: Call) -> SubjectDetail:
-    return subject_views.subject_detail(call.services, _tenant(call), call.path.subject_id)
+    return subject_views.subject_detail(
+        call.services, _tenant(call), call.path.subject_id, viewer=viewer_of(call.principal)
+    )
 
 
 def sla(call: Call) -> AdminServiceLevels:
@@ -64,6 +67,7 @@ def memories(call: Call) -> MemoryViews:
         search=query.search,
         limit=query.limit,
         offset=query.offset,
+        viewer=viewer_of(call.principal),
     )
     return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
 
@@ -79,6 +83,7 @@ def episodes(call: Call) -> EpisodeViews:
         search=query.search,
         limit=query.limit,
         offset=query.offset,
+        viewer=viewer_of(call.principal),
     )
     return EpisodeViews(episodes=page, total=total, limit=query.limit, offset=query.offset)
 
@@ -92,17 +97,25 @@ def citing_memories(call: Call) -> MemoryViews:
         call.path.episode_id,
         limit=query.limit,
         offset=query.offset,
+        viewer=viewer_of(call.principal),
     )
     return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
 
 
 def related(call: Call) -> MemoryEvolution:
-    return subject_views.memory_evolution(call.services, _tenant(call), call.path.subject_id, call.path.memory_id)
+    return subject_views.memory_evolution(
+        call.services, _tenant(call), call.path.subject_id, call.path.memory_id, viewer=viewer_of(call.principal)
+    )
 
 
 def timeline(call: Call) -> SessionTimeline:
     return session_timeline(
-        call.services, _tenant(call), call.path.subject_id, call.path.session_id, limit=call.query.limit
+        call.services,
+        _tenant(call),
+        call.path.subject_id,
+        call.path.session_id,
+        limit=call.query.limit,
+        viewer=viewer_of(call.principal),
     )
 
 
