@@ -11,7 +11,7 @@ STAMP_RUN := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-input
 
-.PHONY: help up test check demo bench bench-recall drill drill-short clean
+.PHONY: help up test check demo bench bench-recall bench-labels drill drill-short clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ demo: $(STAMP_RUN) ## tell the running server a support story and ask it about i
 bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its own
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.pipeline
+
+bench-labels: $(STAMP_DEV) ## precision and recall of label suggestions, with every mistake
+	@$(BIN)/python -m bench.labels
 
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)
