@@ -27,7 +27,6 @@ from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
 from storage.retrieval import Candidates, load_candidates
-from storage.tenant_configs import config_text
 from storage.transactions import Connection, ReaderState, tenant_snapshot
 
 #: A transaction, and what governs reading in it.
@@ -138,7 +137,7 @@ class Past:
         then = history.state_then(conn, tenant_id, subject_id)
         if self.watermark is not None:
             _require_whole(self.watermark, then)
-        if seen is None or then is None or (not seen.last_seq and not seen.passages):
+        if seen is None or then is None:
             return None
         columns = self._columns(conn, tenant_id, subject_id, seen, embedder)
         after = max(seen.compiled_seq, seen.last_seq - waiting_limit)
@@ -148,7 +147,6 @@ class Past:
             waiting=uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit),
             has_resolutions=True,
             watermark=seen,
-            tenant_config=config_text(conn, tenant_id),
         )
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -156,8 +154,7 @@ class Past:
         if self.watermark is not None:
             _require_whole(self.watermark, then)
         facts = facts_of(support_facts.sessions(conn, tenant_id, subject_id)) if then else SubjectFacts()
-        config = config_text(conn, tenant_id)
-        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark, tenant_config=config)
+        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark)
 
     def _columns(
         self, conn: Connection, tenant_id: str, subject_id: str, seen: Watermark, embedder: Embedder | None

@@ -61,8 +61,6 @@ class Found:
     stored: PassageColumns
     #: How much of the subject was seen.
     watermark: Watermark
-    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
-    tenant_config: str | None
 
 
 def find_passages(
@@ -110,7 +108,6 @@ def find_passages(
         candidates.has_resolutions,
         stored,
         candidates.watermark,
-        candidates.tenant_config,
     )
 
 

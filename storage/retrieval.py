@@ -12,13 +12,12 @@ from storage.history import Watermark
 from storage.passage_cache import LARGE, Key, PassageCache
 from storage.passage_columns import PassageColumns
 from storage.passages import decode_blocks
-from storage.tenant_configs import CONFIG_SQL
 from storage.transactions import Connection
 
 #: Of a large subject only the versions of its blocks: a process that keeps large subjects may have them already.
-_CANDIDATES = f"""
+_CANDIDATES = """
 select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, s.resolution_version > 0,
-       s.created_at, s.passage_count, pg_current_snapshot()::text, {CONFIG_SQL},
+       s.created_at, s.passage_count, pg_current_snapshot()::text,
        is_large, b.block, b.xmin::text, v.xmin::text,
        case when not is_large then b.passages end, case when not is_large then b.terms end,
        case when not is_large then v.scales end, case when not is_large then v.vectors end
@@ -54,8 +53,6 @@ class Candidates:
     waiting: list[UncompiledEpisode]
     has_resolutions: bool
     watermark: Watermark
-    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
-    tenant_config: str | None
 
 
 def load_candidates(
@@ -84,8 +81,8 @@ def load_candidates(
     if not rows:
         return None
     uncompiled, compiled_seq, last_seq, speakers, has_resolutions = rows[0][:5]
-    since, passages, snapshot, config, is_large = rows[0][5:10]
-    rows = [row[10:] for row in rows if row[10] is not None]
+    since, passages, snapshot, is_large = rows[0][5:9]
+    rows = [row[9:] for row in rows if row[9] is not None]
     if cache is not None and is_large:
         versions = {block: (version, vectors) for block, version, vectors, *_ in rows}
         read = partial(_read_blocks, conn, (tenant_id, subject_id, model), dimensions)
@@ -109,7 +106,6 @@ def load_candidates(
             last_seq=last_seq,
             snapshot=snapshot,
         ),
-        tenant_config=config,
     )
 
 

@@ -6,10 +6,11 @@ context without a receipt: what agents are told must not depend on the proof of 
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
 from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import msgspec
 import structlog
@@ -18,6 +19,7 @@ from config.clock import utcnow
 from config.ids import ulid
 from config.settings import Settings, receipts_disabled
 from pipelines.context import Assembly, ContextBundle, ContextRequest
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.receipts import body as bodies
 from pipelines.receipts.body import Correlation
 from pipelines.receipts.canonical import SIGNATURE, Body, canonical_bytes, chain_hash
@@ -98,8 +100,8 @@ def emit(
     services: Services,
     tenant_id: str,
     tenant_config: str | None,
-    describe: Any,
-    decisions: Any,
+    describe: Callable[[], Body],
+    decisions: PolicyDecisions | None,
     asked: bool | None,
     correlation: Correlation,
     *,
@@ -107,14 +109,16 @@ def emit(
 ) -> str | None:
     """Write a receipt unless something says not to. None where there is none; never raises."""
     try:
-        config = parse(tenant_config).config
+        known = parse(tenant_config)
+        config = known.config
+        if "receipts" in known.unreadable:
+            config = msgspec.structs.replace(config, receipts="always")
         decision = decide(services.settings, config, asked=asked)
         if not decision.emit:
             return None
-        now = utcnow()
         told = {
             **describe(),
-            **bodies.of_policy(decisions, mode=config.policy_mode, captured_at=now),
+            **bodies.of_policy(decisions, mode=config.policy_mode, captured_at=utcnow()),
             **msgspec.structs.asdict(correlation),
             "mode": mode,
             "tenant_id": tenant_id or None,
@@ -122,14 +126,17 @@ def emit(
             "emission_reason": decision.reason,
             "server_version": _version(),
         }
-        receipt = append(services, tenant_id, told, key_id=config.receipt_signing_key_id, now=now)
+        receipt = append(services, tenant_id, told, key_id=config.receipt_signing_key_id)
         return str(receipt["receipt_id"])
     except Exception as ex:
-        log.error("receipt_emission_failed", tenant=tenant_id, error=type(ex).__name__, exc_info=True)
+        # Texts of exceptions may quote what was delivered: the log gets the type and the place, never the words.
+        place = traceback.extract_tb(ex.__traceback__)[-1]
+        at = f"{place.filename.rsplit('/', 1)[-1]}:{place.lineno}"
+        log.error("receipt_emission_failed", tenant=tenant_id, error=type(ex).__name__, at=at)
         return None
 
 
-def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None, now: datetime) -> Body:
+def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None) -> Body:
     """Complete a body, sign it, and write it at the end of the tenant's chain.
 
     The chain is locked from the moment its head is read until the receipt is committed: signing and one statement.
@@ -138,19 +145,18 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
     algorithm = keyring.algorithm_of(key_id) if key_id else None
     if key_id and algorithm is None:
         log.warning("receipt_signing_key_unavailable", tenant=tenant_id, key_id=key_id)
-    receipt_id = ulid(now)
     with tenant_transaction(services.pool, tenant_id) as conn:
         head = receipts.lock_chain(conn, tenant_id)
+        now = utcnow()
         body = {
             **told,
-            "receipt_id": receipt_id,
+            "receipt_id": ulid(now),
             "created_at": now.isoformat(),
             "chain_seq": head.length + 1,
             "previous_hash": head.hash.hex(),
         }
         body = signed(body, keyring, key_id if algorithm else None, algorithm)
         receipts.append(conn, tenant_id, _row(body, head, now))
-    log.info("receipt_emitted", receipt_id=receipt_id, mode=told["mode"], signed=body[SIGNATURE] is not None)
     return body
 
 

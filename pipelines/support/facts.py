@@ -68,8 +68,6 @@ class Snapshot:
     health: HealthState | None
     exists: bool
     watermark: Watermark | None = field(default=None, compare=False)
-    #: The tenant's document as `pipelines.tenant_config.parse` reads it; None also where there is no subject.
-    tenant_config: str | None = field(default=None, compare=False)
     #: What was seen, where the facts have been worked out anew and not been kept yet.
     to_keep: Kept | None = field(default=None, compare=False)
 
@@ -98,7 +96,6 @@ def read_facts(conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
         seen.health,
         exists=True,
         watermark=seen.watermark,
-        tenant_config=seen.tenant_config,
         to_keep=to_keep,
     )
 
