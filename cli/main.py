@@ -30,6 +30,7 @@ COMMANDS = {
     "dead-letters": "list, retry or purge runs that failed for good",
     "receipts": "verify receipts offline: signatures, and the chain between them",
     "schedules": "show what happens at regular times",
+    "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }

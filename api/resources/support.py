@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.quotas import count_delivery, require_delivery
 from api.schemas.context import correlation
 from api.schemas.subjects import SubjectPath
 from api.schemas.support import (
@@ -50,6 +51,7 @@ def resolutions(call: Call) -> list[Resolution]:
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
+    require_delivery(call)
     caller = caller_of(call.principal, asked.caller_id, asked.caller_type)
     request = HandoffRequest(
         subject_id=asked.subject_id,
@@ -59,7 +61,7 @@ def handoff(call: Call) -> Handoff:
         caller_id=caller.id,
         caller_type=caller.type,
     )
-    return handoff_with_receipt(
+    handed = handoff_with_receipt(
         call.services,
         call.tenant_id,
         brief(call.services, call.tenant_id, request),
@@ -67,6 +69,8 @@ def handoff(call: Call) -> Handoff:
         asked=asked.emit_receipt,
         correlation=correlation(asked),
     )
+    count_delivery(call, handed.token_estimate)
+    return handed
 
 
 def health(call: Call) -> SubjectHealth:
