@@ -39,7 +39,8 @@ with labelled as materialized (
 )
 select id, status, kind, content, sensitivity_labels, source_episode_ids, null from labelled
 union all
-select id, status, kind, content, '{}', source_episode_ids, null from siblings
+select id, status, kind, case when kind = 'episode_summary' then '' else content end, '{}', source_episode_ids, null
+  from siblings
 union all
 select e.id, null, null, null, null, null, e.session_id from sources join episodes e using (id)
  where e.session_id is not null
@@ -74,7 +75,8 @@ class LabelledMemory(msgspec.Struct, frozen=True, kw_only=True):
 class SubjectLabels(msgspec.Struct, frozen=True, kw_only=True):
     """What is labelled of a subject, and what hangs together with it.
 
-    `siblings` have no labels and share an episode with a memory that has. `session_of` knows the episodes of both.
+    `siblings` have no labels and share an episode with a memory that has; summaries among them come without content,
+    because they go with their episode whatever they say. `session_of` knows the episodes of both.
     """
 
     labelled: list[LabelledMemory] = []
