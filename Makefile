@@ -36,6 +36,7 @@ demo: $(STAMP_RUN) ## tell the running server a support story and ask it about i
 bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its own
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.policies
 
 bench-labels: $(STAMP_DEV) ## precision and recall of label suggestions, with every mistake
 	@$(BIN)/python -m bench.labels

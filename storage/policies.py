@@ -43,7 +43,7 @@ select id, status, kind, case when kind = 'episode_summary' then '' else content
   from siblings
 union all
 select e.id, null, null, null, null, null, e.session_id from sources join episodes e using (id)
- where e.session_id is not null
+ where e.tenant_id = %(tenant)s and e.subject_id = %(subject)s and e.session_id is not null
 """
 
 
