@@ -52,6 +52,7 @@ class Workload:
             self._ingest_batch(amount(200)),
             self._compile(amount(200)),
             self._reads("context, 1,000 tokens", self.context, amount(4000)),
+            self._reads("context with a receipt", partial(self.context, emit_receipt=True), amount(4000)),
             self._reads("search, semantic", partial(self.search, semantic=True), amount(4000)),
             self._reads("search, text", partial(self.search, semantic=False), amount(4000)),
             self._reads("timeline", self.timeline, amount(3000)),
@@ -95,9 +96,11 @@ class Workload:
         episodes = [self._episode(subject_id, kind, position) for position in range(size)]
         return self._post("/v1/episodes/batch", {"episodes": episodes})
 
-    def context(self) -> bytes:
+    def context(self, *, emit_receipt: bool = False) -> bytes:
         subject_id, question = self._question()
-        body = {"subject_id": subject_id, "task": question, "max_tokens": CONTEXT_TOKENS}
+        body: dict[str, object] = {"subject_id": subject_id, "task": question, "max_tokens": CONTEXT_TOKENS}
+        if emit_receipt:
+            body["emit_receipt"] = True
         return self._post("/v1/context", body)
 
     def search(self, *, semantic: bool) -> bytes:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import LiteralString
 
 import msgspec
-from psycopg import sql
 from psycopg.rows import class_row
 
-from storage.transactions import Connection
+from storage.transactions import Connection, Pool, appending_transaction, tenant_transaction
 
-#: One message. The wait for the chain is bounded: a context must not wait for a process that hangs.
-_HEAD = """
-set local lock_timeout = '2s'; select length, head_hash from receipt_chains where tenant_id = {tenant} for update
+#: The wait for the chain is bounded: a context must not wait for a process that hangs.
+_LOCK_HEAD: LiteralString = """
+; set local lock_timeout = '2s'
+; select length, head_hash from receipt_chains where tenant_id = {tenant} for update
 """
 
-_FIRST = """
-insert into receipt_chains (tenant_id, length, head_hash) values (%s, 0, %s)
-on conflict (tenant_id) do update set length = receipt_chains.length
-returning length, head_hash
+_BEGIN_CHAIN = """
+insert into receipt_chains (tenant_id, length, head_hash) values (%s, 0, %s) on conflict (tenant_id) do nothing
 """
 
 _APPEND = """
@@ -110,23 +109,27 @@ class ReceiptFilter(msgspec.Struct, frozen=True, kw_only=True):
     include_tombstoned: bool = False
 
 
-def lock_chain(conn: Connection, tenant_id: str) -> ChainHead:
-    """The head of the tenant's chain, locked until the transaction ends. Index: the primary key.
+@contextmanager
+def chain_end(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ChainHead]]:
+    """A transaction behind the newest receipt of the tenant, whose chain is locked until it ends.
+
+    Two round trips: one locks and reads the head, one appends and commits.
 
     Raises:
-        psycopg.errors.LockNotAvailable: when somebody has held it for two seconds.
+        psycopg.errors.LockNotAvailable: when somebody has held the chain for two seconds.
     """
-    cursor = conn.execute(sql.SQL(_HEAD).format(tenant=sql.Literal(tenant_id)))
-    cursor.nextset()
-    row = cursor.fetchone()
+    with appending_transaction(pool, tenant_id, _LOCK_HEAD) as (conn, row):
+        if row is not None:
+            yield conn, ChainHead(length=row[0], hash=bytes(row[1]))
     if row is None:
-        row = conn.execute(_FIRST, (tenant_id, bytes(32))).fetchone()
-    assert row is not None
-    return ChainHead(length=row[0], hash=bytes(row[1]))
+        with tenant_transaction(pool, tenant_id) as conn:
+            conn.execute(_BEGIN_CHAIN, (tenant_id, bytes(32)))
+        with appending_transaction(pool, tenant_id, _LOCK_HEAD) as (conn, row):
+            yield conn, ChainHead(length=row[0], hash=bytes(row[1]))
 
 
 def append(conn: Connection, tenant_id: str, receipt: NewReceipt) -> None:
-    """Write a receipt behind the head that is locked, in one statement."""
+    """Write a receipt behind the head that is locked (`chain_end`), in one statement."""
     conn.execute(_APPEND, {"tenant": tenant_id, **msgspec.structs.asdict(receipt)})
 
 

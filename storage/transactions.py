@@ -147,6 +147,34 @@ def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, Re
         yield cursor.connection, _reader_state(cursor)
 
 
+@contextlib.contextmanager
+def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> Iterator[tuple[Connection, Any]]:
+    """A tenant's transaction of two round trips: one begins it and reads, one writes and commits.
+
+    Args:
+        first: Statements that travel with the beginning, `{tenant}` standing for the tenant; the row of the last is
+            handed out, None if there is none.
+
+    Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
+    """
+    cursor = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
+    conn = cursor.connection
+    try:
+        while cursor.nextset():
+            pass
+        row = cursor.fetchone()
+        try:
+            with conn.pipeline():
+                yield conn, row
+                conn.execute("commit")
+        except BaseException:
+            with contextlib.suppress(*DATABASE_AWAY):
+                conn.execute("rollback")
+            raise
+    finally:
+        pool.putconn(conn)
+
+
 def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
     while cursor.nextset():
         pass
@@ -165,9 +193,11 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
 
 
 @lru_cache(maxsize=1024)
-def _begin(role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False) -> sql.Composed:
+def _begin(
+    role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
+) -> sql.Composed:
     # One simple-protocol message carries all statements: one round trip instead of three.
-    text = sql.SQL(_BEGIN + _READING if reading else _BEGIN)
+    text = sql.SQL(_BEGIN + (_READING if reading else "") + then)
     return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
 
 

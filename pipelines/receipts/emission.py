@@ -28,8 +28,7 @@ from pipelines.services import Services
 from pipelines.support.handoff import Briefing, Handoff, HandoffRequest
 from pipelines.tenant_config import TenantConfig, parse
 from storage import receipts
-from storage.receipts import ChainHead, NewReceipt
-from storage.transactions import tenant_transaction
+from storage.receipts import NewReceipt
 
 log = structlog.get_logger()
 
@@ -145,8 +144,7 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
     algorithm = keyring.algorithm_of(key_id) if key_id else None
     if key_id and algorithm is None:
         log.warning("receipt_signing_key_unavailable", tenant=tenant_id, key_id=key_id)
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        head = receipts.lock_chain(conn, tenant_id)
+    with receipts.chain_end(services.pool, tenant_id) as (conn, head):
         now = utcnow()
         body = {
             **told,
@@ -155,32 +153,31 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
             "chain_seq": head.length + 1,
             "previous_hash": head.hash.hex(),
         }
-        body = signed(body, keyring, key_id if algorithm else None, algorithm)
-        receipts.append(conn, tenant_id, _row(body, head, now))
+        body, canonical = signed(body, keyring, key_id if algorithm else None, algorithm)
+        receipts.append(conn, tenant_id, _row(body, canonical, now))
     return body
 
 
-def signed(body: Body, keyring: Keyring, key_id: str | None, algorithm: str | None) -> Body:
-    """The body with its signature, or with null where it cannot be signed."""
-    if key_id is None or algorithm is None:
-        return {**body, SIGNATURE: None}
-    named = {**body, "receipt_signature_key_id": key_id, "receipt_signature_algorithm": algorithm}
-    try:
-        return {**named, SIGNATURE: keyring.sign(canonical_bytes(named), key_id)}
-    except Exception as ex:
-        log.error("receipt_signing_failed", key_id=key_id, error=type(ex).__name__)
-        return {**body, SIGNATURE: None}
+def signed(body: Body, keyring: Keyring, key_id: str | None, algorithm: str | None) -> tuple[Body, bytes]:
+    """The body with its signature, or with null where it cannot be signed; and the bytes the signature is over."""
+    if key_id is not None and algorithm is not None:
+        named = {**body, "receipt_signature_key_id": key_id, "receipt_signature_algorithm": algorithm}
+        canonical = canonical_bytes(named)
+        try:
+            return {**named, SIGNATURE: keyring.sign(canonical, key_id)}, canonical
+        except Exception as ex:
+            log.error("receipt_signing_failed", key_id=key_id, error=type(ex).__name__)
+    return {**body, SIGNATURE: None}, canonical_bytes(body)
 
 
-def _row(body: Body, head: ChainHead, now: datetime) -> NewReceipt:
-    unsigned = {key: value for key, value in body.items() if key != SIGNATURE}
+def _row(body: Body, canonical: bytes, now: datetime) -> NewReceipt:
     return NewReceipt(
         receipt_id=body["receipt_id"],
         subject_id=body["subject_id"],
         mode=body["mode"],
-        chain_seq=head.length + 1,
+        chain_seq=body["chain_seq"],
         chain_hash=bytes.fromhex(chain_hash(body)),
-        canonical=canonical_bytes(unsigned),
+        canonical=canonical,
         signature=body[SIGNATURE],
         key_id=body.get("receipt_signature_key_id"),
         algorithm=body.get("receipt_signature_algorithm"),

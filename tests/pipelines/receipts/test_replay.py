@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -9,8 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from config.clock import utcnow
 from config.errors import ValidationFailed
+from config.settings import Settings
 from pipelines.embedder_local import LocalEmbedder
+from pipelines.policy.bundles import upload
+from pipelines.principal import ANONYMOUS
 from pipelines.receipts.reading import body_of, find
 from pipelines.receipts.replay import ReplayOutcome, replay
 from pipelines.services import Services
@@ -18,6 +24,7 @@ from pipelines.subjects import erase_subject
 from pipelines.support.resolutions import record_resolution
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 from tests.pipelines.receipts.stories import (
+    START,
     SUBJECT,
     TENANT,
     ask,
@@ -144,6 +151,55 @@ def test_a_tenant_that_writes_no_receipts_gets_no_receipt_of_a_replay(known: Ser
     assert exact.replay_receipt_id is None and exact.diff.context_hash.changed is False
 
 
+POLICY = """
+version: 1
+rules:
+  - id: addresses
+    when: {memory_has_any_label: [pii.address], caller_type_not_in: [admin]}
+    action: deny
+  - id: names
+    when: {memory_has_any_label: [pii.name]}
+    action: redact
+"""
+
+
+@pytest.mark.parametrize("mode", ["log_only", "enforce"])
+def test_the_policy_of_then_decides_by_the_labels_of_then(known: Services, mode: str) -> None:
+    """Whatever was labelled, uploaded and configured since."""
+    configure(known, policy_mode=mode)
+    upload(known, TENANT, POLICY, activate=True, principal=ANONYMOUS)
+    with tenant_transaction(known.pool, TENANT) as conn:
+        conn.execute("update memories set sensitivity_labels = '{pii.address}' where content like '%Lisbon%'")
+    delivered = [ask(known, QUESTIONS[0], caller_type=caller) for caller in (None, "admin")]
+    handed = hand_over(known, "s1")
+    assert ("Lisbon" in delivered[0].assembled_context) is (mode == "log_only")
+    assert "Lisbon" in delivered[1].assembled_context
+    change_memories(known, "sensitivity_labels = '{pii.name}'")
+    configure(known, policy_mode="enforce" if mode == "log_only" else "log_only")
+    upload(known, TENANT, "version: 1\nrules: []", activate=True, principal=ANONYMOUS)
+    upheaval(known)
+    for answer in (*delivered, handed):
+        outcome = as_recorded(known, answer)
+        made, again = body_of(receipt(known, answer)), of_replay(known, outcome)
+        assert outcome.diff.context_hash.changed is False
+        assert outcome.diff.filters_applied == {"added": [], "removed": []}
+        for key in ("selected_entries", "policy"):
+            assert again[key] == made[key]
+        assert made["policy"]["mode"] == mode
+    fired = body_of(receipt(known, delivered[0]))["policy"]["filters_applied"]
+    assert {item["rule_id"] for item in fired} == {"addresses"}
+
+
+def test_what_was_known_then_is_shown_by_the_labels_of_now(known: Services) -> None:
+    """Looking back is no way around a policy."""
+    before = utcnow()
+    configure(known, policy_mode="enforce")
+    upload(known, TENANT, POLICY, activate=True, principal=ANONYMOUS)
+    change_memories(known, "sensitivity_labels = '{pii.address}'")
+    for times in ({"known_at": before}, {"as_of": START + timedelta(days=1)}, {}):
+        assert "Lisbon" not in ask(known, QUESTIONS[0], **times).assembled_context
+
+
 def refused(services: Services, row: Any, memories: Any = "as_recorded") -> str:
     with pytest.raises(ValidationFailed) as caught:
         replay(services, row, memories=memories)
@@ -178,8 +234,6 @@ def test_another_embedding_model_cannot_rank_the_same(known: Services) -> None:
         @property
         def model(self) -> str:
             return "other"
-
-    import dataclasses
 
     assert refused(dataclasses.replace(known, embedder=Other()), row) == "unreplayable.model_unavailable"
 
@@ -236,6 +290,7 @@ STEPS = st.one_of(
         st.sampled_from(
             [
                 "sensitivity_labels = sensitivity_labels || '{secret}'",
+                "sensitivity_labels = '{pii.address}'",
                 "valid_to = now() - interval '1 day'",
                 "valid_to = now() + interval '1 day'",
                 "status = 'tombstoned'",
@@ -254,10 +309,10 @@ _tenants = iter(range(10_000))
 def test_whatever_happened_since_every_receipt_is_replayed_the_same(
     shared_pool: Pool, shared_database: str, steps: list[tuple[str, Any]], data: st.DataObject
 ) -> None:
-    from config.settings import Settings
-
     tenant = f"history-{next(_tenants)}"
     services = Services(Settings(database_url=shared_database), shared_pool, _embedder(), lambda: None)
+    configure(services, tenant, policy_mode=data.draw(st.sampled_from(["log_only", "enforce"])))
+    upload(services, tenant, POLICY.replace("pii.name", "secret"), activate=True, principal=ANONYMOUS)
     delivered: list[Any] = []
     for day, (step, what) in enumerate(steps):
         session = f"s{data.draw(st.integers(0, 2))}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -75,14 +76,14 @@ def test_unicode_is_neither_normalised_nor_confused(one: str, other: str) -> Non
 @few
 @given(body=BODIES)
 def test_what_was_signed_is_verified(key_id: str, algorithm: str, digits: int, body: dict[str, Any]) -> None:
-    receipt = signed(body, KEYRING, key_id, algorithm)
+    receipt = signed(body, KEYRING, key_id, algorithm)[0]
     assert len(receipt[SIGNATURE]) == digits
     found = verify_body({**shuffled(receipt), "status": "tombstoned", "tombstoned_at": "later"}, KEYRING)
     assert (found.valid, found.key_id, found.algorithm, found.reason) == (True, key_id, algorithm, "ok")
 
 
 def test_the_mac_can_be_made_again_with_the_standard_library() -> None:
-    receipt = signed({"receipt_id": "R", "score": 0.5, "task": "Grüße"}, KEYRING, "h1", HMAC)
+    receipt = signed({"receipt_id": "R", "score": 0.5, "task": "Grüße"}, KEYRING, "h1", HMAC)[0]
     told = {key: value for key, value in receipt.items() if key != "receipt_signature"}
     text = json.dumps(told, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert hmac.new(HMAC_KEY, text.encode(), hashlib.sha256).hexdigest() == receipt["receipt_signature"]
@@ -92,7 +93,7 @@ def test_the_mac_can_be_made_again_with_the_standard_library() -> None:
 @few
 @given(data=st.data())
 def test_any_other_byte_fails(key_id: str, algorithm: str, data: st.DataObject) -> None:
-    receipt = signed({"receipt_id": "R", "task": "What is her name?", "n": [1, 2.5]}, KEYRING, key_id, algorithm)
+    receipt = signed({"receipt_id": "R", "task": "What is her name?", "n": [1, 2.5]}, KEYRING, key_id, algorithm)[0]
     stored = bytearray(signed_bytes(receipt))
     place = data.draw(st.integers(0, len(stored) - 1))
     stored[place] ^= data.draw(st.integers(1, 255))
@@ -104,7 +105,7 @@ def test_any_other_byte_fails(key_id: str, algorithm: str, data: st.DataObject) 
 @few
 @given(data=st.data())
 def test_any_other_signature_fails(key_id: str, algorithm: str, data: st.DataObject) -> None:
-    receipt = signed({"receipt_id": "R"}, KEYRING, key_id, algorithm)
+    receipt = signed({"receipt_id": "R"}, KEYRING, key_id, algorithm)[0]
     right = receipt[SIGNATURE]
     wrong = data.draw(st.text(max_size=140) | st.sampled_from([right.upper(), right[:-1], right + "0", " " + right]))
     if wrong != right:
@@ -123,13 +124,21 @@ def test_any_other_signature_fails(key_id: str, algorithm: str, data: st.DataObj
     ],
 )
 def test_what_cannot_be_checked_is_said_to_be_so(changes: dict[str, Any], reason: str) -> None:
-    receipt = {**signed({"receipt_id": "R"}, KEYRING, "h1", HMAC), **changes}
+    receipt = {**signed({"receipt_id": "R"}, KEYRING, "h1", HMAC)[0], **changes}
     found = verify_body(receipt, KEYRING)
     assert (found.valid, found.reason) == (None, reason)
 
 
+def test_the_code_in_the_documentation_makes_the_signed_bytes() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "receipts.md").read_text()
+    documented: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], documented)
+    receipt = {**signed({"receipt_id": "R", "task": "Grüße", "n": 1e-7}, KEYRING, "h1", HMAC)[0], "status": "active"}
+    assert documented["canonical"](receipt) == signed_bytes(receipt)
+
+
 def test_a_third_party_needs_the_public_key_alone() -> None:
-    receipt = signed({"receipt_id": "R"}, KEYRING, "e1", ED25519)
+    receipt = signed({"receipt_id": "R"}, KEYRING, "e1", ED25519)[0]
     verifier = keyring_of_document({"keys": public_keys(KEYRING)})
     assert not verifier.hmac and not verifier.ed25519
     assert verify_body(receipt, verifier).valid is True
