@@ -18,11 +18,13 @@ from api.schemas.receipts import (
     SubjectReceipts,
 )
 from api.schemas.subjects import SubjectPath
+from api.schemas.webhooks import DEFAULT_TENANT
 from pipelines import subject_views
 from pipelines.receipts import audit, reading, replay
 from pipelines.receipts.audit import ChainAudit
 from pipelines.receipts.canonical import Body
 from pipelines.receipts.replay import ReplayOutcome
+from storage.receipts import StoredReceipt
 
 TAG = "Operators"
 
@@ -37,7 +39,7 @@ def list_page(call: Call) -> AdminReceiptPage:
     query = call.query
     page, cursor = reading.admin_list(
         call.services,
-        tenant_id=query.tenant_id if query.tenant_id is not None else call.tenant_id or None,
+        tenant_id=_named_tenant(call),
         subject_id=query.subject_id,
         since=query.since,
         until=query.until,
@@ -48,19 +50,18 @@ def list_page(call: Call) -> AdminReceiptPage:
 
 
 def find(call: Call) -> Body:
-    return reading.body_of(reading.find_anywhere(call.services, call.path.receipt_id))
+    return reading.body_of(_receipt(call))
 
 
 def replay_one(call: Call) -> ReplayOutcome:
-    row = reading.find_anywhere(call.services, call.path.receipt_id)
-    return replay.replay(call.services, row, memories=call.body.memories)
+    return replay.replay(call.services, _receipt(call), memories=call.body.memories)
 
 
 def audit_chain(call: Call) -> ChainAudit:
     query = call.query
     return audit.audit(
         call.services,
-        query.tenant_id or call.tenant_id,
+        _named_tenant(call) or "",
         since=query.since,
         until=query.until,
         cursor=query.cursor,
@@ -82,8 +83,24 @@ def regression(call: Call) -> Regression:
 
 
 def _tenant(call: Call) -> str:
-    named = call.query.tenant_id or call.tenant_id or None
-    return subject_views.tenant_of(call.services, call.path.subject_id, named)
+    return subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+
+
+def _named_tenant(call: Call) -> str | None:
+    """The tenant that is meant: that of the key, else the one that the query or the header names, if any does."""
+    # APPSEC: a key of one tenant reaches nothing of another, also on operators' paths.
+    if call.principal.tenant_id is not None:
+        return call.principal.tenant_id
+    if call.query.tenant_id == DEFAULT_TENANT:
+        return ""
+    return call.query.tenant_id or call.tenant_id or None
+
+
+def _receipt(call: Call) -> StoredReceipt:
+    own = call.principal.tenant_id
+    if own is not None:
+        return reading.find(call.services, own, call.path.receipt_id)
+    return reading.find_anywhere(call.services, call.path.receipt_id)
 
 
 _SUBJECT = "/admin/subjects/{subject_id:path}"

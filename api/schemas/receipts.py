@@ -60,7 +60,7 @@ class AdminReceiptsQuery(Span, kw_only=True):
 class AuditQuery(Span, kw_only=True):
     """Which stretch of a tenant's chain. Without a tenant it is that of requests without a tenant header."""
 
-    tenant_id: TenantId = ""
+    tenant_id: TenantId | None = None
     cursor: Annotated[str, Meta(max_length=18, description="`next_cursor` of the stretch before.")] | None = None
     limit: Annotated[int, Meta(ge=1, le=5000, description="Receipts that are checked at most.")] = 1000
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from statewave import AsyncStatewaveClient, StatewaveClient
-from statewave.exceptions import StatewaveAPIError
+from statewave.exceptions import StatewaveAPIError, StatewaveUnreplayableError
 
 from tests.fixtures.stack import RunningStack
 
@@ -98,6 +98,22 @@ def test_timeline_subjects_and_deletion(client: StatewaveClient) -> None:
     assert client.delete_subject("ada").episodes_deleted == 3
     assert client.delete_subject("ada").episodes_deleted == 0
     assert client.list_subjects().total == 0
+
+
+def test_receipts_are_listed_verified_and_replayed(client: StatewaveClient) -> None:
+    client.create_episode(subject_id="ada", source="chat", type="message", payload=message("My name is Ada Moreau."))
+    bundle = client.get_context("ada", "What is the customer's name?", emit_receipt=True)
+    assert bundle.receipt_emitted and bundle.receipt_id
+    receipt = client.get_receipt(bundle.receipt_id)
+    assert (receipt.mode, receipt.subject_id) == ("retrieval", "ada")
+    page = client.list_receipts("ada")
+    assert [found.receipt_id for found in page.receipts] == [bundle.receipt_id] and page.next_cursor is None
+    verified = client.verify_receipt(bundle.receipt_id)
+    assert (verified.valid, verified.reason) == (None, "no_signature")
+    replayed = client.replay_receipt(bundle.receipt_id)
+    assert replayed.diff.context_hash["changed"] is False and replayed.replay_receipt_id
+    with pytest.raises(StatewaveUnreplayableError):
+        client.replay_receipt(replayed.replay_receipt_id)
 
 
 def test_an_error_arrives_as_the_sdks_error(client: StatewaveClient) -> None:
