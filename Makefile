@@ -13,7 +13,7 @@ STAMP_RUN := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-input
 
-.PHONY: help up test check demo bench bench-recall bench-scale drill drill-short clean
+.PHONY: help up test check demo bench bench-recall bench-scale bench-labels drill drill-short clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.llm
+	@$(BIN)/python -m bench.policies
+
+bench-labels: $(STAMP_DEV) ## precision and recall of label suggestions, with every mistake
+	@$(BIN)/python -m bench.labels
 
 bench-scale: $(STAMP_DEV) ## the same over a large database: make bench-scale N=1000000 (some minutes, 4 GB of disk)
 	@$(BIN)/python -m bench.scale $(N)

@@ -11,6 +11,8 @@ import msgspec
 
 from config.clock import utcnow
 from config.errors import BadRequest, Conflict, NotFound
+from pipelines.policy.evaluation import Caller
+from pipelines.policy.in_force import viewing_as
 from pipelines.services import Services
 from pipelines.support.facts import load_facts
 from pipelines.support.health import Health, assess
@@ -19,7 +21,7 @@ from storage import lineage, subject_views
 from storage.lineage import MemoryView, RelatedMemory
 from storage.rows import Episode
 from storage.subject_views import SortKey, SubjectView
-from storage.transactions import operator_transaction, tenant_transaction
+from storage.transactions import operator_transaction
 
 #: Memories named beside one (governance §9.3).
 MOST_SUPERSEDED, MOST_SIBLINGS = 5, 10
@@ -101,10 +103,16 @@ def tenant_of(services: Services, subject_id: str, tenant_id: str | None) -> str
     return tenants[0] if tenants else ""
 
 
-def subject_detail(services: Services, tenant_id: str, subject_id: str) -> SubjectDetail:
-    """One subject with its health and service levels."""
+def subject_detail(
+    services: Services, tenant_id: str, subject_id: str, *, viewer: Caller | None = None
+) -> SubjectDetail:
+    """One subject with its health and service levels.
+
+    Args:
+        viewer: Here and below, for whom a policy holds: whoever looks with a tenant's key; None for operators.
+    """
     now = utcnow()
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with viewing_as(services, tenant_id, subject_id, viewer) as (conn, visibility):
         counters = subject_views.find_counters(conn, tenant_id, subject_id)
         snapshot = load_facts(conn, tenant_id, subject_id)
     if counters is None:
@@ -115,8 +123,8 @@ def subject_detail(services: Services, tenant_id: str, subject_id: str) -> Subje
         subject_id=subject_id,
         tenant_id=tenant_id,
         summary=SubjectSummary(
-            episode_count=counters.episode_count,
-            memory_count=counters.memory_count,
+            episode_count=visibility.listed_episodes.count(counters.episode_count),
+            memory_count=visibility.listed_memories.count(counters.memory_count),
             session_count=sum(session.episodes > 0 for session in snapshot.facts.sessions),
             first_seen_at=counters.created_at,
             last_activity_at=counters.last_episode_at,
@@ -136,12 +144,22 @@ def list_memories(
     search: str | None = None,
     limit: int = 50,
     offset: int = 0,
+    viewer: Caller | None = None,
 ) -> tuple[list[MemoryView], int]:
     """One page of a subject's memories, newest first, and how many match."""
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        return lineage.memory_views(
-            conn, tenant_id, subject_id, status=status, kind=kind, search=search, limit=limit, offset=offset
+    with viewing_as(services, tenant_id, subject_id, viewer) as (conn, visibility):
+        page, total = lineage.memory_views(
+            conn,
+            tenant_id,
+            subject_id,
+            status=status,
+            kind=kind,
+            search=search,
+            limit=limit,
+            offset=offset,
+            selection=visibility.searched_memories if search else visibility.listed_memories,
         )
+    return [visibility.shown_view(view) for view in page], total
 
 
 def list_episodes(
@@ -154,16 +172,32 @@ def list_episodes(
     search: str | None = None,
     limit: int = 50,
     offset: int = 0,
+    viewer: Caller | None = None,
 ) -> tuple[list[Episode], int]:
     """One page of a subject's episodes, newest first, and how many match."""
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with viewing_as(services, tenant_id, subject_id, viewer) as (conn, visibility):
         return lineage.episode_views(
-            conn, tenant_id, subject_id, session_id=session_id, type=type, search=search, limit=limit, offset=offset
+            conn,
+            tenant_id,
+            subject_id,
+            session_id=session_id,
+            type=type,
+            search=search,
+            limit=limit,
+            offset=offset,
+            selection=visibility.listed_episodes,
         )
 
 
 def citing_memories(
-    services: Services, tenant_id: str, subject_id: str, episode_id: str, *, limit: int = 50, offset: int = 0
+    services: Services,
+    tenant_id: str,
+    subject_id: str,
+    episode_id: str,
+    *,
+    limit: int = 50,
+    offset: int = 0,
+    viewer: Caller | None = None,
 ) -> tuple[list[MemoryView], int]:
     """Memories that were taken from an episode, and how many there are.
 
@@ -171,11 +205,24 @@ def citing_memories(
         BadRequest: when the id is no UUID.
     """
     wanted = _uuid(episode_id)
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        return lineage.memory_views(conn, tenant_id, subject_id, citing=wanted, limit=limit, offset=offset)
+    with viewing_as(services, tenant_id, subject_id, viewer) as (conn, visibility):
+        if not visibility.listed_episodes.admits(wanted):
+            return [], 0
+        page, total = lineage.memory_views(
+            conn,
+            tenant_id,
+            subject_id,
+            citing=wanted,
+            limit=limit,
+            offset=offset,
+            selection=visibility.listed_memories,
+        )
+    return [visibility.shown_view(view) for view in page], total
 
 
-def memory_evolution(services: Services, tenant_id: str, subject_id: str, memory_id: str) -> MemoryEvolution:
+def memory_evolution(
+    services: Services, tenant_id: str, subject_id: str, memory_id: str, *, viewer: Caller | None = None
+) -> MemoryEvolution:
     """What a memory replaced, what replaced it, and what else its episodes gave.
 
     Raises:
@@ -183,13 +230,14 @@ def memory_evolution(services: Services, tenant_id: str, subject_id: str, memory
         NotFound: when the subject has no such memory.
     """
     wanted = _uuid(memory_id)
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with viewing_as(services, tenant_id, subject_id, viewer) as (conn, visibility):
         memory = lineage.find_memory(conn, tenant_id, subject_id, wanted)
-        if memory is None:
+        if memory is None or not visibility.shows_memory(wanted):
             raise NotFound(f"the subject has no memory {memory_id}")
         related = lineage.related_memories(
             conn, tenant_id, subject_id, wanted, superseded=MOST_SUPERSEDED, siblings=MOST_SIBLINGS
         )
+    related = visibility.shown_related(related)
     return MemoryEvolution(
         memory_id=memory.id,
         status=memory.status,
@@ -197,7 +245,7 @@ def memory_evolution(services: Services, tenant_id: str, subject_id: str, memory
         superseding_memory=next((item for item in related if item.relationship == "superseded_by"), None),
         superseded_memories=[item for item in related if item.relationship == "supersedes"],
         sibling_memories=[item for item in related if item.relationship == "sibling"],
-        source_episode_count=len(memory.source_episode_ids),
+        source_episode_count=len(visibility.shown_sources(memory.source_episode_ids)),
     )
 
 

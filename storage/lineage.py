@@ -11,6 +11,7 @@ from psycopg.rows import class_row
 
 from storage.full_text import substring_pattern
 from storage.rows import Episode
+from storage.selection import ALL, IdFilter
 from storage.transactions import Connection
 
 _MEMORY = (
@@ -25,7 +26,7 @@ _MEMORIES = """
    and (%(status)s::text is null or status = %(status)s)
    and (%(kind)s::text is null or kind = %(kind)s)
    and (%(search)s::text is null or content ilike %(search)s or summary ilike %(search)s)
-   and (%(citing)s::uuid is null or %(citing)s = any(source_episode_ids))
+   and (%(citing)s::uuid is null or %(citing)s = any(source_episode_ids)) {selection}
 """
 
 _EPISODES = """
@@ -33,7 +34,7 @@ _EPISODES = """
  where tenant_id = %(tenant)s and subject_id = %(subject)s
    and (%(session)s::text is null or session_id = %(session)s)
    and (%(type)s::text is null or type = %(type)s)
-   and (%(search)s::text is null or body ilike %(search)s)
+   and (%(search)s::text is null or body ilike %(search)s) {selection}
 """
 
 #: The links are those that were stored when a memory was superseded, not guesses from kind and time.
@@ -63,7 +64,7 @@ select {_EPISODE}, coalesce(event_at, occurred_at) as event_at,
        case when signals & 1 <> 0 then coalesce(user_at, event_at, occurred_at) end as user_at,
        case when signals & 2 <> 0 then coalesce(agent_at, array[coalesce(event_at, occurred_at)]) end as agent_at
   from episodes
- where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s
+ where tenant_id = %(tenant)s and subject_id = %(subject)s and session_id = %(session)s {{selection}}
  order by coalesce(event_at, occurred_at), seq
  limit %(limit)s
 """
@@ -126,11 +127,13 @@ def memory_views(
     citing: UUID | None = None,
     limit: int,
     offset: int = 0,
+    selection: IdFilter = ALL,
 ) -> tuple[list[MemoryView], int]:
     """One page of memories, newest first, and how many match. Index: memories_timeline.
 
     Args:
         citing: An episode that they must have been taken from.
+        selection: The memories that may be seen.
     """
     parameters = {
         "tenant": tenant_id,
@@ -141,11 +144,13 @@ def memory_views(
         "citing": citing,
         "limit": limit,
         "offset": offset,
+        **selection.parameters("selected"),
     }
+    matching = _MEMORIES.format(selection=selection.condition("id", "selected"))
     with conn.cursor(row_factory=class_row(MemoryView)) as cursor:
-        statement = f"select {_MEMORY} {_MEMORIES} order by created_at desc, id desc limit %(limit)s offset %(offset)s"
+        statement = f"select {_MEMORY} {matching} order by created_at desc, id desc limit %(limit)s offset %(offset)s"
         page = cursor.execute(statement, parameters).fetchall()
-    return page, _total(conn, _MEMORIES, parameters, page)
+    return page, _total(conn, matching, parameters, page)
 
 
 def episode_views(
@@ -158,6 +163,7 @@ def episode_views(
     search: str | None = None,
     limit: int,
     offset: int = 0,
+    selection: IdFilter = ALL,
 ) -> tuple[list[Episode], int]:
     """One page of episodes, newest first, and how many match. Indexes: episodes_timeline, episodes_session."""
     parameters = {
@@ -168,14 +174,16 @@ def episode_views(
         "search": substring_pattern(search) if search else None,
         "limit": limit,
         "offset": offset,
+        **selection.parameters("selected"),
     }
+    matching = _EPISODES.format(selection=selection.condition("id", "selected"))
     with conn.cursor(row_factory=class_row(Episode)) as cursor:
         page = cursor.execute(
-            f"select {_EPISODE} {_EPISODES}"
+            f"select {_EPISODE} {matching}"
             " order by occurred_at desc, created_at desc, id desc limit %(limit)s offset %(offset)s",
             parameters,
         ).fetchall()
-    return page, _total(conn, _EPISODES, parameters, page)
+    return page, _total(conn, matching, parameters, page)
 
 
 def find_memory(conn: Connection, tenant_id: str, subject_id: str, memory_id: UUID) -> MemoryView | None:
@@ -205,12 +213,19 @@ def related_memories(
 
 
 def session_episodes(
-    conn: Connection, tenant_id: str, subject_id: str, session_id: str, *, limit: int
+    conn: Connection, tenant_id: str, subject_id: str, session_id: str, *, limit: int, selection: IdFilter = ALL
 ) -> Sequence[SessionEpisode]:
     """The first episodes of a session in the order in which they happened. Index: episodes_session."""
     with conn.cursor(row_factory=class_row(SessionEpisode)) as cursor:
         return cursor.execute(
-            _SESSION, {"tenant": tenant_id, "subject": subject_id, "session": session_id, "limit": limit}
+            _SESSION.format(selection=selection.condition("id", "selected")),
+            {
+                **selection.parameters("selected"),
+                "tenant": tenant_id,
+                "subject": subject_id,
+                "session": session_id,
+                "limit": limit,
+            },
         ).fetchall()
 
 

@@ -115,7 +115,7 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
     claim_value: str | None
     content_hash: bytes
     superseded_by: UUID | None
-    suggested_labels: list[str]
+    suggested_labels: list[str] = []
 
 
 class Supersession(msgspec.Struct, frozen=True, kw_only=True):

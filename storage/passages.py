@@ -61,7 +61,8 @@ on conflict (tenant_id, subject_id, model, block) do update set scales = exclude
 """
 
 _KEEP_END = """
-insert into passage_ends (tenant_id, subject_id, source_id, valid_until, known_to) values (%s, %s, %s, %s, %s)
+insert into passage_ends (tenant_id, subject_id, source_id, valid_until, known_to)
+values (%s, %s, %s, %s, coalesce(%s, now()))
 """
 
 
@@ -156,7 +157,7 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
             " and exists (select 1 from unnest(%s::bytea[]) as id where position(id in passages) > 0) for update",
             (tenant_id, subject_id, list(ends)),
         ).fetchall()
-    former: list[tuple[str, str, UUID, int, datetime]] = []
+    former: list[tuple[str, str, UUID, int, datetime | None]] = []
     for block, passages in rows:
         records = np.frombuffer(passages, dtype=RECORD).copy()
         for source, end in ends.items():

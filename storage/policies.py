@@ -39,10 +39,11 @@ with labelled as materialized (
 )
 select id, status, kind, content, sensitivity_labels, source_episode_ids, null from labelled
 union all
-select id, status, kind, content, '{}', source_episode_ids, null from siblings
+select id, status, kind, case when kind = 'episode_summary' then '' else content end, '{}', source_episode_ids, null
+  from siblings
 union all
 select e.id, null, null, null, null, null, e.session_id from sources join episodes e using (id)
- where e.session_id is not null
+ where e.tenant_id = %(tenant)s and e.subject_id = %(subject)s and e.session_id is not null
 """
 
 
@@ -74,7 +75,8 @@ class LabelledMemory(msgspec.Struct, frozen=True, kw_only=True):
 class SubjectLabels(msgspec.Struct, frozen=True, kw_only=True):
     """What is labelled of a subject, and what hangs together with it.
 
-    `siblings` have no labels and share an episode with a memory that has. `session_of` knows the episodes of both.
+    `siblings` have no labels and share an episode with a memory that has; summaries among them come without content,
+    because they go with their episode whatever they say. `session_of` knows the episodes of both.
     """
 
     labelled: list[LabelledMemory] = []
@@ -100,6 +102,16 @@ def subject_labels(conn: Connection, tenant_id: str, subject_id: str) -> Subject
         )
         (found.labelled if labels else found.siblings).append(memory)
     return found
+
+
+def labelled_subjects(conn: Connection, tenant_id: str, subject_ids: Sequence[str]) -> set[str]:
+    """Those of the subjects of which anything is labelled. Index: memories_labelled."""
+    rows = conn.execute(
+        "select distinct subject_id from memories"
+        " where tenant_id = %s and subject_id = any(%s) and sensitivity_labels <> '{}'",
+        (tenant_id, list(subject_ids)),
+    ).fetchall()
+    return {subject_id for (subject_id,) in rows}
 
 
 def bundle_text(conn: Connection, bundle_id: UUID) -> str | None:

@@ -18,6 +18,10 @@ class IdFilter(msgspec.Struct, frozen=True):
         """Whether the row may be seen."""
         return (id in self.ids) == self.only
 
+    def count(self, total: int) -> int:
+        """How many of so many rows may be seen."""
+        return min(total, len(self.ids)) if self.only else max(0, total - len(self.ids))
+
     def parameters(self, name: str) -> dict[str, Any]:
         """What `condition` refers to."""
         return {f"{name}_ids": list(self.ids), f"{name}_only": self.only}

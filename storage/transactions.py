@@ -42,11 +42,7 @@ _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('
 
 #: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
 #: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
-_READING: LiteralString = """; select
-    coalesce((select id from policy_bundles where active and tenant_id = {tenant}),
-             (select id from policy_bundles where active and tenant_id is null)),
-    (select jsonb_build_object('version', version, 'config', config)::text
-       from tenant_configs where tenant_id = {tenant})"""
+_READING: LiteralString = "; select bundle_id, config_text from reader_state()"
 
 
 class ReaderState(NamedTuple):

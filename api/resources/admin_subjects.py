@@ -24,6 +24,7 @@ from api.schemas.admin_subjects import (
 from api.schemas.subjects import SubjectPath
 from pipelines import subject_views
 from pipelines.restoration import restore_memory
+from pipelines.policy.in_force import viewer_of
 from pipelines.subject_views import MemoryEvolution, SubjectDetail
 from pipelines.support.figures import read_service_levels
 from pipelines.support.session_timeline import SessionTimeline, session_timeline
@@ -47,7 +48,9 @@ def list_page(call: Call) -> SubjectViews:
 
 
 def detail(call: Call) -> SubjectDetail:
-    return subject_views.subject_detail(call.services, _tenant(call), call.path.subject_id)
+    return subject_views.subject_detail(
+        call.services, _tenant(call), call.path.subject_id, viewer=viewer_of(call.principal)
+    )
 
 
 def sla(call: Call) -> AdminServiceLevels:
@@ -67,6 +70,7 @@ def memories(call: Call) -> MemoryViews:
         search=query.search,
         limit=query.limit,
         offset=query.offset,
+        viewer=viewer_of(call.principal),
     )
     return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
 
@@ -82,6 +86,7 @@ def episodes(call: Call) -> EpisodeViews:
         search=query.search,
         limit=query.limit,
         offset=query.offset,
+        viewer=viewer_of(call.principal),
     )
     return EpisodeViews(episodes=page, total=total, limit=query.limit, offset=query.offset)
 
@@ -95,12 +100,15 @@ def citing_memories(call: Call) -> MemoryViews:
         call.path.episode_id,
         limit=query.limit,
         offset=query.offset,
+        viewer=viewer_of(call.principal),
     )
     return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
 
 
 def related(call: Call) -> MemoryEvolution:
-    return subject_views.memory_evolution(call.services, _tenant(call), call.path.subject_id, call.path.memory_id)
+    return subject_views.memory_evolution(
+        call.services, _tenant(call), call.path.subject_id, call.path.memory_id, viewer=viewer_of(call.principal)
+    )
 
 
 def restore(call: Call) -> Memory:
@@ -117,7 +125,12 @@ def restore(call: Call) -> Memory:
 
 def timeline(call: Call) -> SessionTimeline:
     return session_timeline(
-        call.services, _tenant(call), call.path.subject_id, call.path.session_id, limit=call.query.limit
+        call.services,
+        _tenant(call),
+        call.path.subject_id,
+        call.path.session_id,
+        limit=call.query.limit,
+        viewer=viewer_of(call.principal),
     )
 
 

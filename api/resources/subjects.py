@@ -11,7 +11,13 @@ from pipelines.timeline import read_timeline
 
 
 def list_page(call: Call) -> SubjectList:
-    page, total = list_subjects(call.services, call.tenant_id, limit=call.query.limit, offset=call.query.offset)
+    page, total = list_subjects(
+        call.services,
+        call.tenant_id,
+        limit=call.query.limit,
+        offset=call.query.offset,
+        caller=caller_of(call.principal),
+    )
     return SubjectList(subjects=page, total=total)
 
 

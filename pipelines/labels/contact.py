@@ -13,8 +13,8 @@ from pipelines.labels.surroundings import is_identifier
 #: Contract (governance §5): local part, @, domain, dot, a top-level part of two letters or more. Lengths: RFC 5321.
 EMAIL = re.compile(
     r"(?<![\w.!#$%&'*+/=?^`{|}~@-])"
-    r"(?P<local>[\w!#$%&'*+/=?^`{|}~-][\w.!#$%&'*+/=?^`{|}~-]{0,63})@"
-    r"(?P<domain>(?:[^\W_](?:[^\W_]|-){0,62}\.){1,8}(?P<top>[^\W\d_]{2,24}))(?![\w@-])"
+    r"(?P<local>[\w!#$%&'*+=?^`{|}~-][\w.!#$%&'*+=?^`{|}~-]{0,63})@"
+    r"(?P<domain>(?:[^\W_](?:[^\W_]|-){0,62}\.){1,8}(?P<top>[^\W\d_]{2,24}))(?![\w@-])(?!\.\d)"
 )
 
 #: Endings of file names: `logo@2x.png` is a picture.
@@ -62,8 +62,6 @@ def _is_address(text: str, match: re.Match[str]) -> bool:
     before, after = text[max(0, match.start() - 1) : match.start()], text[match.end() : match.end() + 2]
     if before == ":" and "://" in text[max(0, match.start() - 80) : match.start()]:
         return False  # scheme://name:password@host
-    if "://" in text[max(0, match.start() - 12) : match.start()] and before == "/":
-        return False  # scheme://name@host
     # git@host:organisation/repository
     return not (after[:1] == ":" and after[1:].strip() != "" and not after[1:].isdigit()) and match["local"] != "git"
 

@@ -7,7 +7,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv4Network, IPv6Address, 
 
 from pipelines.labels.surroundings import is_identifier
 
-V4 = re.compile(r"(?<![\w.@,/$€£-])\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w)(?!-\w)(?![,%])")
+V4 = re.compile(r"(?<![\w.@,/$€£-])(?<![$€£] )\d{1,3}(?:\.\d{1,3}){3}(?!\.?\w)(?!-\w)(?!%|,\d)")
 V6 = re.compile(r"(?<![\w:.])[0-9A-Fa-f:][0-9A-Fa-f:.]{3,44}(?![\w:])")
 
 #: Blocks in which somebody's address can lie. What else parses is mostly not one: `dead::beef`, `a::1`.

@@ -7,6 +7,7 @@ billions of values), deep nesting and floods of nodes are refused at the first e
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ MOST_PROBLEMS = 200
 
 #: Digits of a number; longer ones are no version and no setting.
 _MOST_DIGITS = 30
+
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -58,6 +61,8 @@ def compose(text: str) -> yaml.Node | None:
         raise _unreadable(1, f"the document is longer than {MOST_CHARS} characters")
     if any("\ud800" <= char <= "\udfff" for char in text):
         raise _unreadable(1, "the document holds half of a surrogate pair")
+    # JSON writes characters beyond the first plane as two escapes, which YAML does not know.
+    text = _PAIR.sub(_character, text)
     try:
         _walk(text)
         return yaml.compose(text, Loader=_Loader)
@@ -75,6 +80,9 @@ def compose(text: str) -> yaml.Node | None:
 
 def plain(node: yaml.Node, problems: list[BundleProblem], *, rule: str | None = None) -> Any:
     """A node as what JSON knows. Dates stay the text they were written as."""
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in (f"{_CORE}map", f"{_CORE}seq"):
+        problems.append(problem(node, f"the tag {shown(node.tag)} is not allowed", rule))
+        return None
     if isinstance(node, yaml.MappingNode):
         return {
             key: plain(value, problems, rule=rule) for key, (_, value) in entries(node, problems, rule=rule).items()
@@ -163,6 +171,11 @@ def _scalar(node: yaml.Node, problems: list[BundleProblem], rule: str | None) ->
 def _check_text(node: yaml.Node, problems: list[BundleProblem], rule: str | None) -> None:
     if "\x00" in node.value or any("\ud800" <= char <= "\udfff" for char in node.value):
         problems.append(problem(node, "text must hold neither NUL nor half of a surrogate pair", rule))
+
+
+def _character(pair: re.Match[str]) -> str:
+    units = bytes.fromhex(pair[2] + pair[3])
+    return pair[1] + units.decode("utf-16-be")
 
 
 def _unreadable(line: int, message: str) -> Unreadable:

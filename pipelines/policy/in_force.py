@@ -9,7 +9,7 @@ It fails closed: a tenant that enforces gets an error, never an answer without i
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Lock
@@ -31,7 +31,7 @@ from pipelines.services import Services
 from pipelines.tenant_config import Known
 from storage import policies
 from storage.passage_columns import PassageColumns
-from storage.transactions import Connection, ReaderState, reading_transaction
+from storage.transactions import Connection, ReaderState, reading_transaction, tenant_transaction
 
 log = structlog.get_logger()
 
@@ -73,6 +73,14 @@ class Reader:
             return EVERYTHING
         return self.judgement(subject_id).visibility
 
+    def visibilities(self, subject_ids: Sequence[str]) -> Mapping[str, Visibility]:
+        """What the caller sees of several subjects; those of which nothing is labelled cost nothing each."""
+        if self.policy.mode != "enforce" or self.policy.bundle is None:
+            return dict.fromkeys(subject_ids, EVERYTHING)
+        plain = Visibility(unlabelled=Judge(self.policy.bundle, self.caller).decide(()))
+        labelled = policies.labelled_subjects(self.conn, self.tenant_id, subject_ids)
+        return {id: self.visibility(id) if id in labelled else plain for id in subject_ids}
+
     def acted_upon(self, judgement: Judgement) -> Visibility:
         """What follows from a judgement: nothing where the policy is only written down."""
         return judgement.visibility if self.policy.mode == "enforce" else EVERYTHING
@@ -99,6 +107,28 @@ def reading_as(services: Services, tenant_id: str, caller: Caller) -> Iterator[R
     with reading_transaction(services.pool, tenant_id) as (conn, state):
         config = tenant_config.parse(state.config_text)
         yield Reader(conn, tenant_id, caller, config, _in_force(conn, state, config))
+
+
+@contextmanager
+def viewing_as(
+    services: Services, tenant_id: str, subject_id: str, viewer: Caller | None
+) -> Iterator[tuple[Connection, Visibility]]:
+    """Begin a transaction for showing a subject to somebody, with what that may see.
+
+    Args:
+        viewer: whoever has a key of the tenant; None for operators, who see everything.
+    """
+    if viewer is None:
+        with tenant_transaction(services.pool, tenant_id) as conn:
+            yield conn, EVERYTHING
+        return
+    with reading_as(services, tenant_id, viewer) as reader:
+        yield reader.conn, reader.visibility(subject_id)
+
+
+def viewer_of(principal: Principal) -> Caller | None:
+    """Who looks at operators' views: a tenant's key as the caller it names, anybody else as an operator (None)."""
+    return caller_of(principal) if principal.kind == "tenant" else None
 
 
 def reading_on(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
 from uuid import UUID
 
 import numpy as np
@@ -69,7 +72,8 @@ def judge_subject(judge: Judge, labels: SubjectLabels) -> Judgement:
     decided = {memory.id: judge.decide(memory.labels) for memory in labels.labelled}
     hidden = [memory for memory in labels.labelled if decided[memory.id] is not None]
     allowed = [memory for memory in labels.labelled if decided[memory.id] is None]
-    telling = [memory for memory in (*allowed, *labels.siblings) if _tells(memory, hidden)]
+    secret = _Hidden(hidden)
+    telling = [memory for memory in (*allowed, *labels.siblings) if secret.is_told_by(memory)]
     episodes = frozenset(id for memory in (*hidden, *telling) for id in memory.source_episode_ids)
     return Judgement(
         judge=judge,
@@ -91,25 +95,50 @@ def judge_subject(judge: Judge, labels: SubjectLabels) -> Judgement:
     )
 
 
-def _tells(memory: LabelledMemory, hidden: list[LabelledMemory]) -> bool:
-    """Whether a memory that is not hidden itself tells what a hidden one of the same episode says."""
-    sources = set(memory.source_episode_ids)
-    return any(
-        memory.kind == EPISODE_SUMMARY or repeats(memory.content, other.content)
-        for other in hidden
-        if not sources.isdisjoint(other.source_episode_ids)
-    )
+class _Hidden:
+    """The hidden memories of a subject, to ask of others whether they tell what these say."""
+
+    def __init__(self, hidden: Sequence[LabelledMemory]) -> None:
+        self._by_source: dict[UUID, list[LabelledMemory]] = defaultdict(list)
+        for memory in hidden:
+            for source in memory.source_episode_ids:
+                self._by_source[source].append(memory)
+
+    def is_told_by(self, memory: LabelledMemory) -> bool:
+        """Whether a memory that is not hidden itself tells what a hidden one of the same episode says."""
+        others = [other for source in memory.source_episode_ids for other in self._by_source.get(source, ())]
+        if not others:
+            return False
+        if memory.kind == EPISODE_SUMMARY:
+            return True
+        said = _said(memory.content)
+        return any(said.repeats(_said(other.content)) for other in others)
+
+
+class _Said(NamedTuple):
+    """A text as far as it is compared: as it stands, its terms, and its words that tell something by themselves."""
+
+    text: str
+    terms: frozenset[int]
+    telling: frozenset[str]
+
+    def repeats(self, other: _Said) -> bool:
+        if not self.telling.isdisjoint(other.telling):
+            return True
+        shorter = min(len(self.terms), len(other.terms))
+        if not shorter:
+            return self.text.strip().lower() == other.text.strip().lower()
+        return len(self.terms & other.terms) >= REPEATS * shorter
+
+
+# PERF: the same memories are compared in every request about their subject.
+@lru_cache(maxsize=4096)
+def _said(text: str) -> _Said:
+    words = (word.strip(EDGES) for word in text.lower().split())
+    telling = (w for w in words if len(w) >= _TELLING_CHARS and ("@" in w or any(c.isdigit() for c in w)))
+    return _Said(text, frozenset(term_list(text)), frozenset(telling))
 
 
 def repeats(one: str, other: str) -> bool:
     """Whether one text tells what the other does: a number or address in common, or half of the shorter's words."""
-    if not _telling_words(one).isdisjoint(_telling_words(other)):
-        return True
-    terms, others = set(term_list(one)), set(term_list(other))
-    shorter = min(len(terms), len(others))
-    return len(terms & others) >= REPEATS * shorter if shorter else one.strip().lower() == other.strip().lower()
-
-
-def _telling_words(text: str) -> set[str]:
-    words = (word.strip(EDGES) for word in text.lower().split())
-    return {w for w in words if len(w) >= _TELLING_CHARS and ("@" in w or any(char.isdigit() for char in w))}
+    return _said(one).repeats(_said(other))

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from pipelines.policy.evaluation import Firing
+from storage.lineage import MemoryView, RelatedMemory
 from storage.passage_columns import Kind, PassageColumns, take
 from storage.rows import Episode, Memory
 from storage.selection import NOTHING, IdFilter
@@ -91,6 +92,23 @@ class Visibility:
         return msgspec.structs.replace(
             memory, content=REDACTED, summary=REDACTED, metadata=_EMPTY_OBJECT, source_episode_ids=sources
         )
+
+    def shown_view(self, view: MemoryView) -> MemoryView:
+        """`shown`, of a memory as operators see it."""
+        if not self.hides_anything:
+            return view
+        sources = self.shown_sources(view.source_episode_ids)
+        if not self.redacts(view.id):
+            return msgspec.structs.replace(view, source_episode_ids=sources)
+        return msgspec.structs.replace(view, content=REDACTED, summary=REDACTED, source_episode_ids=sources)
+
+    def shown_related(self, related: Iterable[RelatedMemory]) -> list[RelatedMemory]:
+        """`shown_memories`, of memories beside one."""
+        return [
+            msgspec.structs.replace(item, content=REDACTED, summary=REDACTED) if self.redacts(item.id) else item
+            for item in related
+            if self.shows_memory(item.id)
+        ]
 
     def shown_sources(self, episode_ids: Sequence[UUID]) -> list[UUID]:
         """The episodes that the caller may read."""

@@ -9,13 +9,16 @@ from uuid import UUID
 import msgspec
 
 from config.clock import utcnow
+from pipelines.policy.evaluation import Caller
+from pipelines.policy.in_force import viewing_as
+from pipelines.policy.visibility import REDACTED
 from pipelines.services import Services
 from pipelines.support.facts import Session, load_facts
 from pipelines.support.sla import FIRST_RESPONSE_MINUTES, RESOLUTION_HOURS, SessionLevel, session_level
+from pipelines.support.visible_facts import visible_facts
 from storage import lineage, resolutions
 from storage.lineage import SessionEpisode
 from storage.resolutions import ResolutionChange
-from storage.transactions import tenant_transaction
 
 Mark = Literal["first_message", "first_response", "first_response_breached", "resolved", "resolution_breached"]
 
@@ -62,13 +65,30 @@ class SessionTimeline(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def session_timeline(
-    services: Services, tenant_id: str, subject_id: str, session_id: str, *, limit: int = 200
+    services: Services,
+    tenant_id: str,
+    subject_id: str,
+    session_id: str,
+    *,
+    limit: int = 200,
+    viewer: Caller | None = None,
 ) -> SessionTimeline:
-    """Everything that happened in a session, in the order in which it happened; empty for an unknown one."""
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        facts = load_facts(conn, tenant_id, subject_id).facts
-        episodes = lineage.session_episodes(conn, tenant_id, subject_id, session_id, limit=limit)
+    """Everything that happened in a session, in the order in which it happened; empty for an unknown one.
+
+    Args:
+        viewer: For whom a policy holds: whoever looks with a tenant's key; None for operators.
+    """
+    with viewing_as(services, tenant_id, subject_id, viewer) as (conn, visibility):
+        facts = visible_facts(load_facts(conn, tenant_id, subject_id).facts, visibility)
+        episodes = lineage.session_episodes(
+            conn, tenant_id, subject_id, session_id, limit=limit, selection=visibility.listed_episodes
+        )
         changes = resolutions.changes(conn, tenant_id, subject_id, session_id)
+        if not visibility.shows_session_text(session_id):
+            changes = [
+                msgspec.structs.replace(change, resolution_summary=change.resolution_summary and REDACTED)
+                for change in changes
+            ]
         cited = lineage.citation_counts(conn, tenant_id, subject_id, [episode.id for episode in episodes])
     session = next((s for s in facts.sessions if s.session_id == session_id), Session(session_id))
     level = session_level(

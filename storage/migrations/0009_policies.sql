@@ -33,3 +33,19 @@ create policy tenant on policy_bundles for select to statewave_app
            or (tenant_id is null and current_setting('app.tenant_id', true) !~ '^\t'));
 grant select on policy_bundles to statewave_app, statewave_operator;
 grant insert, update, delete on policy_bundles to statewave_operator;
+
+-- Begins every transaction that hands out what is stored. A function, because PostgreSQL keeps its plans for the whole
+-- session, while a plain statement beside `begin` would be planned anew each time.
+create function reader_state(out bundle_id uuid, out config_text text) language plpgsql stable as $$
+declare
+    tenant constant text := current_setting('app.tenant_id');
+begin
+    select b.id into bundle_id from policy_bundles b where b.active and b.tenant_id = tenant;
+    if bundle_id is null then
+        select b.id into bundle_id from policy_bundles b where b.active and b.tenant_id is null;
+    end if;
+    select jsonb_build_object('version', c.version, 'config', c.config)::text into config_text
+      from tenant_configs c where c.tenant_id = tenant;
+end
+$$;
+comment on function reader_state is 'What governs reading for the tenant of the transaction: its active policy bundle, and its document.';

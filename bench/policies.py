@@ -1,0 +1,136 @@
+"""What an enforcing policy costs: context with and without one, in one process, turn and turn about.
+
+Two tenants hold the same conversation. One of them has a policy in force and labels on every fifth memory, so that a
+part of every answer is withheld. Requests of both alternate, so that whatever else the machine does happens to both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from psycopg.types.json import Jsonb
+
+from bench.conversation import Conversation, Turn, load_directory
+from bench.ingestion import SOURCE
+from config.settings import Settings
+from pipelines.compile import compile_now
+from pipelines.context import ContextRequest, assemble_context
+from pipelines.embedders import open_embedder
+from pipelines.ingest import NewEpisode, append_episodes
+from pipelines.policy import bundles
+from pipelines.principal import SHARED
+from pipelines.services import Services
+from storage.embedded_postgres import EmbeddedPostgres
+from storage.migrate import migrate
+from storage.transactions import open_pool, operator_transaction, statements_sent
+
+PLAIN, GOVERNED = "plain", "governed"
+SUBJECT = "bench"
+TOKENS = 1000
+
+#: Every how many memories one is labelled.
+LABELLED_EVERY = 5
+
+POLICY = {
+    "version": 1,
+    "rules": [
+        {"id": "private", "when": {"memory_has_any_label": ["private"], "caller_type": "bench"}, "action": "deny"},
+        {"id": "health", "when": {"memory_has_any_label": ["health"]}, "action": "redact"},
+        {"id": "legal", "when": {"memory_has_all_labels": ["legal", "private"]}, "action": "deny"},
+    ],
+}
+
+
+def main() -> None:
+    """Print the medians and the difference."""
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--requests", type=int, default=300, help="of each kind")
+    arguments.add_argument("--conversations", type=Path, default=Path(__file__).parent / "conversations")
+    chosen = arguments.parse_args()
+    told = load_directory(chosen.conversations)
+    with tempfile.TemporaryDirectory(prefix="statewave-bench-") as folder:
+        Path(folder).chmod(0o755)
+        server = EmbeddedPostgres(Path(folder), durable=False)
+        server.start()
+        try:
+            _measure(server.url(), told, chosen.requests)
+        finally:
+            server.stop()
+
+
+def _measure(database_url: str, told: list[Conversation], requests: int) -> None:
+    migrate(database_url)
+    settings = Settings(database_url=database_url)
+    pool = open_pool(database_url, size=2)
+    services = Services(settings=settings, pool=pool, embedder=open_embedder(settings), ping_broker=lambda: None)
+    for tenant in (PLAIN, GOVERNED):
+        _tell(services, tenant, told)
+    labelled = _govern(services)
+    questions = [question.text for conversation in told for question in conversation.questions]
+    seconds: dict[str, list[float]] = {PLAIN: [], GOVERNED: []}
+    statements: dict[str, int] = {}
+    for number in range(-20, requests):
+        for tenant in (PLAIN, GOVERNED) if number % 2 else (GOVERNED, PLAIN):
+            task = questions[number % len(questions)]
+            request = ContextRequest(subject_id=SUBJECT, task=task, max_tokens=TOKENS, caller_type="bench")
+            statements_sent.set(0)
+            began = time.perf_counter()
+            assemble_context(services, tenant, request)
+            if number >= 0:
+                seconds[tenant].append(time.perf_counter() - began)
+                statements[tenant] = statements_sent.get()
+    pool.close()
+    plain, governed = (statistics.median(seconds[tenant]) * 1000 for tenant in (PLAIN, GOVERNED))
+    print(f"context of {TOKENS} tokens, {labelled} labelled memories, {requests} requests of each kind")
+    print(f"  without a policy            {plain:7.2f} ms median, {statements[PLAIN]} statements")
+    print(f"  under an enforcing policy   {governed:7.2f} ms median, {statements[GOVERNED]} statements")
+    print(f"  overhead                    {(governed / plain - 1) * 100:+7.1f} %")
+
+
+def _tell(services: Services, tenant: str, told: list[Conversation]) -> None:
+    episodes = [
+        NewEpisode(
+            subject_id=SUBJECT,
+            session_id=f"{number}-{session.id}",
+            source=SOURCE,
+            type="conversation",
+            payload={
+                "messages": [{"role": t.role, "name": t.speaker, "content": t.text} for t in session.turns[at : at + 2]]
+            },
+            occurred_at=session.started_at,
+        )
+        for number, conversation in enumerate(told)
+        for session in conversation.sessions
+        for at in range(0, len(session.turns), 2)
+    ]
+    append_episodes(services, tenant, episodes, request_id=None)
+    while compile_now(services, tenant, SUBJECT, request_id=None).has_more:
+        pass
+
+
+def _message(turn: Turn) -> dict[str, str]:
+    return {"role": turn.role, "name": turn.speaker, "content": turn.text}
+
+
+def _govern(services: Services) -> int:
+    bundles.upload(services, GOVERNED, json.dumps(POLICY), activate=True, principal=SHARED)
+    with operator_transaction(services.pool) as conn:
+        conn.execute(
+            "insert into tenant_configs (tenant_id, config) values (%s, %s)",
+            (GOVERNED, Jsonb({"policy_mode": "enforce"})),
+        )
+        return conn.execute(
+            "update memories set sensitivity_labels = array['private'] where id in ("
+            " select id from (select id, row_number() over (order by id) as n from memories where tenant_id = %s) m"
+            " where n %% %s = 0)",
+            (GOVERNED, LABELLED_EVERY),
+        ).rowcount
+
+
+if __name__ == "__main__":
+    main()
