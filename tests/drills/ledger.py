@@ -19,7 +19,7 @@ from storage.children import last_lines
 from tests.fixtures.stack import RunningStack
 
 #: Longer than anything here takes on a busy machine; a drill that needs it has failed.
-PATIENCE_SECONDS = 120.0
+PATIENCE_SECONDS = 60.0
 
 _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ar", "en", "ost")]
 
@@ -92,9 +92,25 @@ class Books:
             return latest["unfinished"] == 0 and latest["compiled"] == latest["episodes"]
 
         if not eventually(done):
-            logs = "".join(f"\n{c.name}:{last_lines(c.log_path, 40)}" for c in self.stack.processes.values())
+            logs = self._unsettled()
+            logs += "".join(f"\n{c.name}:{last_lines(c.log_path, 40)}" for c in self.stack.processes.values())
             pytest.fail(f"not settled: {latest}{logs}")
         return latest
+
+    def _unsettled(self) -> str:
+        """What stands in the way: the runs that are left, and what the database's sessions do."""
+        with operator(self.stack) as conn:
+            left = conn.execute(
+                "select id, state, stage, attempts, crashes, fence, run_after - now(), lease_until - now(),"
+                "       woken_at - now(), claimed_at - now()"
+                "  from runs where tenant_id = %s and state in ('pending', 'running')",
+                (self.tenant,),
+            ).fetchall()
+            sessions = conn.execute(
+                "select pid, state, wait_event, now() - xact_start, pg_blocking_pids(pid), left(query, 120)"
+                "  from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            ).fetchall()
+        return "".join(f"\n    {' '.join(str(value) for value in row)}" for row in (*left, *sessions))
 
     def balance(self, *, dead: int = 0) -> dict[str, int]:
         """Wait, then see to it that every acknowledged episode was compiled exactly once and nothing else is there."""

@@ -18,7 +18,7 @@ from storage import health_states, runs
 from storage.transactions import Connection, operator_transaction, tenant_transaction
 from tests.pipelines.support.story import Story
 
-DAY = timedelta(days=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -44,8 +44,10 @@ def check(story: Story, **clock: Any) -> None:
 
 
 def goes_wrong(story: Story, issues: int = 3) -> None:
+    """Issues that are open, answered in time and not yet a day old."""
     for number in range(issues):
-        story.says(f"issue-{number}", "user", f"Topic number {number} does not work", ago=DAY)
+        story.says(f"issue-{number}", "user", f"Topic number {number} does not work", ago=HOUR)
+        story.says(f"issue-{number}", "agent", f"Looking into number {number}", ago=HOUR - MINUTE)
         story.ends(f"issue-{number}", "open")
 
 
@@ -160,22 +162,54 @@ def run_pending(story: Story) -> None:
         assert health_alerts.evaluate(story.services, run, tell=tell) is not None
 
 
-def test_time_alone_is_noticed(story: Story) -> None:
-    """Two open issues are healthy; that one of them has been silent for a week is not."""
-    goes_wrong(story, issues=2)
-    check(story)
-    assert told(story) == []
-    a_week_later = utcnow() + 6 * DAY + timedelta(minutes=1)
+def sweep_finds(story: Story, *, after: timedelta) -> int:
     with operator_transaction(story.services.pool) as conn:
         conn.execute("delete from runs")
-        assert health_states.schedule_due(conn, now=utcnow(), limit=10) == 0
-        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1
-        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1, "due until it has been looked at"
+        return health_states.schedule_due(conn, now=story.now + after, limit=10)
+
+
+def test_a_service_level_that_runs_out_is_noticed_by_time_alone(story: Story) -> None:
+    """One issue, answered at once, is healthy; that it is still open after a day is not."""
+    goes_wrong(story, issues=1)
+    check(story)
+    assert told(story) == []
+    a_day_after = 23 * HOUR + MINUTE
+    assert sweep_finds(story, after=22 * HOUR) == 0
+    assert sweep_finds(story, after=a_day_after) == 1
+    assert sweep_finds(story, after=a_day_after) == 1, "due until it has been looked at"
     assert len(scheduled(story)) == 1
-    check(story, now=a_week_later)
+    for _ in range(2):
+        check(story, now=story.now + a_day_after)
     assert told(story) == ["healthy -> watch"]
-    with operator_transaction(story.services.pool) as conn:
-        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 0
+    assert sweep_finds(story, after=a_day_after) == 0
+    story.ends("issue-0", "resolved")
+    check(story, now=story.now + a_day_after)
+    assert told(story) == ["healthy -> watch", "watch -> healthy"]
+
+
+def test_nobody_answering_is_noticed_by_time_alone(story: Story) -> None:
+    story.says("export", "user", "The export stops at 40 percent", ago=3 * MINUTE)
+    story.ends("export", "open")
+    check(story)
+    assert sweep_finds(story, after=MINUTE) == 0
+    assert sweep_finds(story, after=3 * MINUTE) == 1
+    check(story, now=story.now + 3 * MINUTE)
+    assert told(story) == ["healthy -> watch"]
+    story.says("export", "agent", "Sorry for the wait, I am on it", ago=timedelta())
+    check(story, now=story.now + 4 * MINUTE)
+    assert told(story) == ["healthy -> watch", "watch -> healthy"]
+
+
+def test_an_issue_that_becomes_idle_is_noticed_by_time_alone(story: Story) -> None:
+    """Three open issues are to be watched; that one of them has been silent for a week is worse."""
+    goes_wrong(story, issues=3)
+    story.says("issue-0", "user", "This is urgent", ago=MINUTE)
+    check(story, now=story.now + 2 * DAY)
+    assert told(story) == ["healthy -> watch"]
+    assert sweep_finds(story, after=6 * DAY) == 0
+    assert sweep_finds(story, after=7 * DAY) == 1
+    check(story, now=story.now + 7 * DAY)
+    assert told(story) == ["healthy -> watch", "watch -> at_risk"]
 
 
 def test_a_run_does_its_check_and_is_done(story: Story) -> None:
