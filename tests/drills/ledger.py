@@ -18,8 +18,8 @@ from psycopg.rows import dict_row
 from storage.children import last_lines
 from tests.fixtures.stack import RunningStack
 
-#: Longer than anything here takes on a busy machine; a drill that needs it has failed.
-PATIENCE_SECONDS = 60.0
+#: Seconds without any progress after which a drill has failed: longer than the longest lease and backoff here.
+PATIENCE_SECONDS = 120.0
 
 _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ar", "en", "ost")]
 
@@ -83,18 +83,19 @@ class Books:
         return {name: int(value) for name, value in found.items()}
 
     def settle(self) -> dict[str, int]:
-        """Wait until everything is done; the counts then."""
-        latest: dict[str, int] = {}
+        """Wait until everything is done, for as long as it goes forward; the counts then."""
+        latest = self.counts()
+        while latest["unfinished"] or latest["compiled"] != latest["episodes"]:
+            before = latest
 
-        def done() -> bool:
-            nonlocal latest
-            latest = self.counts()
-            return latest["unfinished"] == 0 and latest["compiled"] == latest["episodes"]
+            def moved(before: dict[str, int] = before) -> bool:
+                nonlocal latest
+                latest = self.counts()
+                return latest != before
 
-        if not eventually(done):
-            logs = self._unsettled()
-            logs += "".join(f"\n{c.name}:{last_lines(c.log_path, 40)}" for c in self.stack.processes.values())
-            pytest.fail(f"not settled: {latest}{logs}")
+            if not eventually(moved):
+                logs = "".join(f"\n{c.name}:{last_lines(c.log_path, 40)}" for c in self.stack.processes.values())
+                pytest.fail(f"not settled: {latest}{self._unsettled()}{logs}")
         return latest
 
     def _unsettled(self) -> str:
