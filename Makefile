@@ -38,7 +38,7 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)
 
-drill-short: $(STAMP_DEV) ## the drills in their short form, about ninety seconds
+drill-short: $(STAMP_DEV) ## the drills in their short form, about a minute
 	$(BIN)/python -m pytest tests/drills
 
 drill: $(STAMP_DEV) ## break the real stack on purpose and count what is lost

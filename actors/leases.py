@@ -1,8 +1,8 @@
 """Heartbeats: a thread of its own, on a connection of its own, extends the leases of the runs this process works on.
 
-A process that dies stops its heartbeat with it, and its runs are free again once their leases end. For those of one that
-stalls its locks must go as well: PostgreSQL ends transactions that fall silent between statements, and this thread, in
-every process, those that fell silent within one.
+A process that dies stops its heartbeat with it, and its runs are free again once their leases end. Those of one that
+stalls are once its locks go as well: PostgreSQL ends transactions that fall silent between statements, and this thread,
+in every process, those that fell silent within one.
 """
 
 from __future__ import annotations

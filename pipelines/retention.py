@@ -1,4 +1,4 @@
-"""What is not kept for ever: finished runs, and memories past their time."""
+"""What is not kept for ever: finished runs, memories past their time, and what is cheap to work out again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from config.clock import utcnow
 from pipelines.services import Services
-from storage import memories, run_operations, schedules
+from storage import memories, run_operations, schedules, support_facts
 from storage.transactions import operator_transaction
 
 #: Rows per transaction, so that a purge never holds locks for long.
@@ -47,6 +47,21 @@ def tombstone_expired(services: Services) -> int:
             changed = memories.tombstone_expired(conn, limit=BATCH)
         total += changed
         if changed < BATCH:
+            return total
+
+
+def clean_caches(services: Services) -> int:
+    """Delete derived rows that what they were worked out from has outgrown.
+
+    Returns:
+        How many were deleted.
+    """
+    total = 0
+    while True:
+        with operator_transaction(services.pool) as conn:
+            deleted = support_facts.forget_outdated(conn, limit=BATCH)
+        total += deleted
+        if deleted < BATCH:
             return total
 
 

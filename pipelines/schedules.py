@@ -82,6 +82,12 @@ SCHEDULES = (
         work=lambda services: {"scheduled": health_alerts.sweep(services)},
     ),
     Schedule(
+        name="clean-caches",
+        every=timedelta(days=1),
+        offset=timedelta(hours=3, minutes=40),
+        work=lambda services: {"deleted": retention.clean_caches(services)},
+    ),
+    Schedule(
         name="purge-ticks",
         every=timedelta(days=1),
         offset=timedelta(hours=3, minutes=20),

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config.ids import uuid7
+from config.tracing import current_traceparent
 from storage.transactions import Connection
 
 #: Kind and stage of the runs; `actors.health` does them.
@@ -24,9 +25,9 @@ QUEUE = "maintenance"
 QUIET = timedelta(seconds=2)
 
 _SCHEDULE = """
-insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after)
+insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after, request_id, traceparent)
 select r.id, r.tenant_id, r.subject_id, %(kind)s, %(queue)s, %(stage)s, 'pending', %(kind)s || ':' || r.subject_id,
-       %(run_after)s
+       %(run_after)s, %(request_id)s, %(traceparent)s
   from unnest(%(ids)s::uuid[], %(tenants)s::text[], %(subjects)s::text[]) as r (id, tenant_id, subject_id)
 on conflict (tenant_id, unique_key) where joinable and state = 'pending' do nothing
 """
@@ -86,9 +87,16 @@ def write(
     return cursor.rowcount == 1
 
 
-def schedule(conn: Connection, tenant_id: str, subject_ids: Sequence[str], *, run_after: datetime) -> None:
+def schedule(
+    conn: Connection,
+    tenant_id: str,
+    subject_ids: Sequence[str],
+    *,
+    run_after: datetime,
+    request_id: str | None = None,
+) -> None:
     """See to it that the health of each subject is worked out; a run that waits already is left as it is."""
-    _schedule(conn, [(tenant_id, subject_id) for subject_id in subject_ids], run_after)
+    _schedule(conn, [(tenant_id, subject_id) for subject_id in subject_ids], run_after, request_id)
 
 
 def schedule_due(conn: Connection, *, now: datetime, limit: int) -> int:
@@ -106,7 +114,9 @@ def schedule_due(conn: Connection, *, now: datetime, limit: int) -> int:
     return len(due)
 
 
-def _schedule(conn: Connection, subjects: Sequence[tuple[str, str]], run_after: datetime) -> None:
+def _schedule(
+    conn: Connection, subjects: Sequence[tuple[str, str]], run_after: datetime, request_id: str | None = None
+) -> None:
     ids: list[UUID] = [uuid7() for _ in subjects]
     conn.execute(
         _SCHEDULE,
@@ -118,5 +128,7 @@ def _schedule(conn: Connection, subjects: Sequence[tuple[str, str]], run_after: 
             "queue": QUEUE,
             "stage": STAGE,
             "run_after": run_after,
+            "request_id": request_id,
+            "traceparent": current_traceparent(),
         },
     )

@@ -92,7 +92,8 @@ select q.queue, coalesce(ready, 0) as ready, coalesce(scheduled, 0) as scheduled
 _RETRY = """
 update runs
    set state = 'pending', attempts = 0, crashes = 0, quarantined = false, joinable = false, fence = fence + 1,
-       lease_until = null, woken_at = null, run_after = now(), ready_at = now(), finished_at = null
+       lease_until = null, woken_at = null, run_after = now(), ready_at = now(), started_at = null,
+       finished_at = null
  where id in (select id from runs where {where} and state in ('failed', 'cancelled') order by id limit %(most)s
                  for update skip locked)
 returning id, queue

@@ -28,6 +28,7 @@ def resolve(call: Call) -> Resolution:
         status=told.status,
         summary=told.resolution_summary,
         metadata=told.metadata,
+        request_id=call.request_id,
         resolved_at=told.resolved_at,
     )
 

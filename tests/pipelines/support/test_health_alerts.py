@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from config.clock import utcnow
+from config.tracing import tracing
+from pipelines import retention
 from pipelines.services import Services
 from pipelines.support import health_alerts
 from pipelines.support.health_alerts import HealthChange, check_health
@@ -248,3 +250,26 @@ def test_tenants_with_the_same_customer_have_a_health_each(story: Story) -> None
     record_resolution(story.services, "globex", subject_id=story.subject_id, session_id="x", status="resolved")
     other = Story(story.services, tenant_id="globex")
     assert (story.health().score, other.health().score) == (55, 100)
+
+
+def test_a_check_belongs_to_the_request_that_caused_it(story: Story) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with tracing(trace):
+        record_resolution(
+            story.services, "acme", subject_id=story.subject_id, session_id="a", status="open", request_id="request-7"
+        )
+    with operator_transaction(story.services.pool) as conn:
+        assert conn.execute("select request_id, traceparent from runs where kind = 'health'").fetchall() == [
+            ("request-7", trace)
+        ]
+
+
+def test_figures_that_a_change_has_outdated_are_cleaned_away(story: Story) -> None:
+    other = Story(story.services, subject_id="customer:bob")
+    for customer in (story, other):
+        customer.says("a", "user", "hello", ago=HOUR)
+        customer.levels()
+    story.says("a", "user", "hello again", ago=HOUR)
+    assert retention.clean_caches(story.services) == 1
+    with operator_transaction(story.services.pool) as conn:
+        assert conn.execute("select subject_id from support_facts").fetchall() == [("customer:bob",)]
