@@ -59,7 +59,7 @@ def label(services: Services, run: Run) -> Run | None:
     """The place of the stage that labels drafts before anybody can read them. Drafts pass it as they are."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         drafts = runs.stage_output(conn, run, COMPILE)
-    return _advance(services, run, EMBED, drafts) if drafts is not None else None
+        return runs.advance(conn, run, next_stage=EMBED, output=drafts) if drafts is not None else None
 
 
 def embed(services: Services, run: Run) -> Run | None:
@@ -127,6 +127,4 @@ def subject_of(run: Run) -> str:
 
 def _advance(services: Services, run: Run, next_stage: str, output: bytes) -> Run | None:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        if not runs.advance(conn, run, next_stage=next_stage, output=output):
-            return None
-    return msgspec.structs.replace(run, stage=next_stage)
+        return runs.advance(conn, run, next_stage=next_stage, output=output)
