@@ -9,10 +9,11 @@ server and PostgreSQL cannot hand them to somebody else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Self, TypeAlias
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -32,6 +33,10 @@ DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 
 #: Seconds a request waits for a connection before it is told that the service is unavailable.
 POOL_TIMEOUT_SECONDS = 5.0
+
+#: What `app.tenant_id` says outside of transactions: an id that no tenant can have. PostgreSQL would make it '' after
+#: the first transaction, and '' is the default tenant.
+_NO_TENANT = "\t"
 
 _BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
@@ -73,6 +78,11 @@ def open_pool(
     return pool
 
 
+def uuid_array(ids: Iterable[UUID]) -> str:
+    """A parameter for `%s::uuid[]`. PERF: as text it costs a tenth of what the driver takes to adapt a list."""
+    return "{" + ",".join([id.hex for id in ids]) + "}"
+
+
 class _RawJson(Loader):
     """Hands `json` columns on as the text they are: documents are stored to be returned, not to be looked into."""
 
@@ -86,7 +96,8 @@ def _configure(statement_timeout_seconds: float, idle_timeout_seconds: float) ->
         conn.execute(
             f"set statement_timeout = {int(statement_timeout_seconds * 1000)};"
             f" set idle_in_transaction_session_timeout = {int(idle_timeout_seconds * 1000)};"
-            " set timezone = 'UTC'"
+            " set timezone = 'UTC';"
+            f" set app.tenant_id = '{_NO_TENANT}'"
         )
 
     return configure
