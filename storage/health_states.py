@@ -51,6 +51,17 @@ update health_states
 """
 
 
+_DUE = """
+select tenant_id, subject_id from health_states h
+ where next_check_at <= %(now)s
+   and not exists (select 1 from runs r
+                    where r.tenant_id = h.tenant_id and r.unique_key = %(kind)s || ':' || h.subject_id
+                      and r.joinable and r.state = 'pending')
+ order by next_check_at
+ limit %(limit)s
+"""
+
+
 class HealthState(msgspec.Struct, frozen=True, kw_only=True):
     """The last health that was worked out of a subject. `alert_state` is what subscribers were told."""
 
@@ -100,15 +111,15 @@ def schedule(
 
 
 def schedule_due(conn: Connection, *, now: datetime, limit: int) -> int:
-    """Schedule subjects whose score time alone may have changed, of all tenants. Index: health_states_due.
+    """Schedule subjects whose health time alone may have changed, of all tenants.
+
+    Indexes: health_states_due, runs_joinable.
 
     Returns:
-        How many were due. One stays due until its health has been worked out, so a lost run is made up for.
+        How many were due and not scheduled yet. One stays due until its health has been worked out, so a lost run is
+        made up for.
     """
-    due = conn.execute(
-        "select tenant_id, subject_id from health_states where next_check_at <= %s order by next_check_at limit %s",
-        (now, limit),
-    ).fetchall()
+    due = conn.execute(_DUE, {"now": now, "kind": KIND, "limit": limit}).fetchall()
     if due:
         _schedule(conn, due, now)
     return len(due)

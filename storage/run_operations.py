@@ -102,8 +102,8 @@ returning id, queue
 # What its stages made is deleted, so a compile that is retried begins at the first one; no other kind has several.
 _CANCEL = """
 update runs
-   set state = 'cancelled', stage = case kind when 'compile' then 'compile' else stage end, finished_at = now(), lease_until = null, woken_at = null, fence = fence + 1,
-       joinable = false
+   set state = 'cancelled', stage = case kind when 'compile' then 'compile' else stage end,
+       finished_at = now(), lease_until = null, woken_at = null, fence = fence + 1, joinable = false
  where id = %s and state in ('pending', 'running')
 returning queue
 """

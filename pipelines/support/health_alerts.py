@@ -32,7 +32,7 @@ from pipelines.support.health import (
     overdue_factor,
     state_of,
 )
-from storage import health_states, runs
+from storage import health_states, run_dispatch, runs
 from storage.health_states import HealthState
 from storage.rows import Run
 from storage.transactions import Connection, operator_transaction, tenant_transaction
@@ -48,8 +48,9 @@ FACTORS_TOLD = 3
 #: Looks at a subject whose state others keep changing under us, before the next check is left to do it.
 MOST_LOOKS = 10
 
-#: Subjects that one sweep schedules at most.
+#: Subjects that one transaction of a sweep schedules, and how many of those a sweep makes at most.
 SWEPT_AT_ONCE = 500
+SWEPT_TIMES = 20
 
 
 class HealthChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,10 +139,18 @@ def sweep(services: Services) -> int:
     """Schedule the subjects of all tenants whose health time alone may have changed.
 
     Returns:
-        How many were due.
+        How many were scheduled.
     """
-    with operator_transaction(services.pool) as conn:
-        return health_states.schedule_due(conn, now=utcnow(), limit=SWEPT_AT_ONCE)
+    total, now = 0, utcnow()
+    for _ in range(SWEPT_TIMES):
+        with operator_transaction(services.pool) as conn:
+            scheduled = health_states.schedule_due(conn, now=now, limit=SWEPT_AT_ONCE)
+            if scheduled:
+                run_dispatch.announce(conn, health_states.QUEUE)
+        total += scheduled
+        if scheduled < SWEPT_AT_ONCE:
+            break
+    return total
 
 
 def _record(

@@ -202,6 +202,19 @@ def test_nobody_answering_is_noticed_by_time_alone(story: Story) -> None:
     assert told(story) == ["healthy -> watch", "watch -> healthy"]
 
 
+def test_a_sweep_finds_everybody_who_is_due_and_each_once(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_alerts, "SWEPT_AT_ONCE", 2)
+    for number in range(5):
+        customer = Story(story.services, subject_id=f"customer:{number}")
+        goes_wrong(customer, issues=1)
+        check(customer)
+    with operator_transaction(story.services.pool) as conn:
+        conn.execute("delete from runs")
+    monkeypatch.setattr(health_alerts, "utcnow", lambda: story.now + DAY)
+    assert health_alerts.sweep(story.services) == 5
+    assert health_alerts.sweep(story.services) == 0, "each waits for its check already"
+
+
 def test_an_issue_that_becomes_idle_is_noticed_by_time_alone(story: Story) -> None:
     """Three open issues are to be watched; that one of them has been silent for a week is worse."""
     goes_wrong(story, issues=3)
