@@ -19,7 +19,8 @@ def end_stalled(pool: Pool, *, silent_for: timedelta) -> int:
     """End sessions whose process stopped in the middle of a message, and with them the locks they hold.
 
     PostgreSQL's timeouts do not reach such a session: it is not idle, because a statement has begun, and it cannot be
-    cancelled while it waits for the rest of a message, or for somebody to take its answer.
+    cancelled while it waits for the rest of a message, or for somebody to take its answer. From outside, an answer that
+    is taken row by row, or a COPY, looks the same: processes that do so for longer need a connection of another name.
 
     The one statement that is sent as the login role itself, which alone may end its sessions.
 
