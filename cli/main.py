@@ -29,6 +29,7 @@ COMMANDS = {
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
     "schedules": "show what happens at regular times",
+    "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }
