@@ -48,7 +48,7 @@ bench-scale: $(STAMP_DEV) ## the same over a large database: make bench-scale N=
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)
 
-drill-short: $(STAMP_DEV) ## the drills in their short form, about ninety seconds
+drill-short: $(STAMP_DEV) ## the drills in their short form, about a minute
 	$(BIN)/python -m pytest tests/drills
 
 drill: $(STAMP_DEV) ## break the real stack on purpose and count what is lost

@@ -1,6 +1,8 @@
 """Heartbeats: a thread of its own, on a connection of its own, extends the leases of the runs this process works on.
 
-A process that dies stops its heartbeat with it, and its runs are free again once their leases end.
+A process that dies stops its heartbeat with it, and its runs are free again once their leases end. Those of one that
+stalls are once its locks go as well: PostgreSQL ends transactions that fall silent between statements, and this thread,
+in every process, those that fell silent within one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from uuid import UUID
 
 import structlog
 
-from storage import runs
+from storage import runs, sessions
 from storage.rows import Run
 from storage.transactions import DATABASE_AWAY, Pool, operator_transaction
 
@@ -53,6 +55,7 @@ class LeaseKeeper(threading.Thread):
     def run(self) -> None:
         while not self._stopped.wait(self.lease.total_seconds() / BEATS_PER_LEASE):
             self.beat()
+            self.free_locks()
 
     def beat(self) -> None:
         """Extend every lease that is held now."""
@@ -66,6 +69,14 @@ class LeaseKeeper(threading.Thread):
                         log.info("lease not extended", run_id=str(run.id), fence=run.fence)
         except DATABASE_AWAY:
             log.warning("heartbeat missed", runs=len(held))
+
+    def free_locks(self) -> None:
+        """End the database sessions of processes that have been silent within a statement for a whole lease."""
+        try:
+            if ended := sessions.end_stalled(self._pool, silent_for=self.lease):
+                log.warning("sessions of stalled processes ended", sessions=ended)
+        except DATABASE_AWAY:
+            log.debug("database away")
 
     def stop(self) -> None:
         """End the thread; leases that are still held run out by themselves."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from uuid import UUID
 
 import dramatiq
+import msgspec
 import structlog
 from dramatiq.middleware.time_limit import TimeLimitExceeded
 from structlog.contextvars import bound_contextvars
@@ -76,9 +77,9 @@ def work_on(run_id: UUID, stage: str) -> None:
             if following is None or following.state != "running":
                 return
             if own.is_stopping or time.monotonic() - began > IN_ONE_GO_SECONDS or not own.serves(following.queue):
-                wake(following)
+                _let_go(following)
                 return
-            run = _claim(run_id, following.stage)
+            run = following if following.is_kept else _claim(run_id, following.stage)
     except DATABASE_AWAY as ex:
         # Nothing is lost: the run's lease ends, or it has none, and the relay finds it.
         log.warning("database away", run_id=str(run_id), reason=type(ex).__name__)
@@ -89,12 +90,23 @@ def work_on(run_id: UUID, stage: str) -> None:
 def _claim(run_id: UUID, stage: str) -> Run | None:
     own = process()
     with operator_transaction(own.services.pool) as conn:
-        return runs.claim(conn, run_id, stage=stage, lease=own.leases.lease)
+        run = runs.claim(conn, run_id, stage=stage, lease=own.leases.lease)
+    return None if run is None else msgspec.structs.replace(run, keep_for=own.leases.lease)
+
+
+def _let_go(run: Run) -> None:
+    """Leave the rest of the run to whoever takes it next."""
+    if run.is_kept:
+        with operator_transaction(process().services.pool) as conn:
+            runs.release(conn, run)
+    wake(run)
 
 
 def _attempt(run: Run) -> Run | None:
     """Do the stage a claimed run is at; the run when it goes on or has ended, None when it waits or was lost."""
     own = process()
+    # From here on it is kept only if the stage says so.
+    run = msgspec.structs.replace(run, is_kept=False)
     with (
         bound_contextvars(
             run_id=str(run.id),

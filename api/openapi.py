@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from api.middleware.access import OPERATOR_PATHS
 from api.operations import Operation
 from api.resources.service import server_version
 from api.schemas.service import ErrorEnvelope
@@ -51,7 +52,10 @@ def document(operations: Sequence[Operation], settings: Settings) -> dict[str, A
         "paths": paths,
         "components": {
             "schemas": components,
-            "parameters": {"Tenant": _tenant_parameter(settings)},
+            "parameters": {
+                "Tenant": _tenant_parameter(settings, required=settings.require_tenant),
+                "OperatorTenant": _tenant_parameter(settings, required=False),
+            },
             "headers": {
                 "RequestId": {
                     "description": "Names the request in the server's log: the caller's own `X-Request-ID`, if any.",
@@ -118,7 +122,9 @@ def _described(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
         described["description"] = operation.description
     parameters = list(_parameters(operation))
     if not operation.is_public:
-        parameters.append({"$ref": "#/components/parameters/Tenant"})
+        # Operators may look at all tenants, so they need not name one even where everybody else must.
+        name = "OperatorTenant" if operation.path.startswith(OPERATOR_PATHS) else "Tenant"
+        parameters.append({"$ref": f"#/components/parameters/{name}"})
     if parameters:
         described["parameters"] = parameters
     if operation.body is not None:
@@ -147,11 +153,11 @@ def _response(status: int, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": HTTPStatus(status).phrase, "headers": headers, "content": _json(schema)}
 
 
-def _tenant_parameter(settings: Settings) -> dict[str, Any]:
+def _tenant_parameter(settings: Settings, *, required: bool) -> dict[str, Any]:
     return {
         "name": settings.tenant_header,
         "in": "header",
-        "required": settings.require_tenant,
+        "required": required,
         "description": "Whose rows to read and write. Without it: those of the default tenant.",
         "schema": {"type": "string", "minLength": 1, "maxLength": 256},
     }

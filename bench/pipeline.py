@@ -5,7 +5,7 @@
 Throughput: episodes are stored while the compile queue is paused; then it is resumed and the time taken until the last
 one is compiled, with one and with two worker processes. Lag: batches arrive at half of that rate, each of a subject
 of its own, and each run says how long after its quiet period its memories were there. Claim: what taking and ending a
-run costs the database.
+run costs the database. Webhooks: deliveries to one endpoint, recorded while their queue is paused.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from bench.conversation import load_directory
 from bench.report import percentile
 from bench.scenarios import Workload
 from bench.stack import Stack, StackFailed, own_stack
+from bench.webhook_receiver import receiving
 from bench.wire import drive, encode
 from config.ids import uuid7
 from storage import embedded_postgres, new_runs, runs
@@ -38,6 +39,7 @@ LAG_SECONDS = 15
 LAG_BATCH = 20
 QUIET_SECONDS = 1.0
 CLAIMS = 1000
+WEBHOOKS = 2000
 
 CONVERSATIONS = Path(__file__).parent / "conversations"
 
@@ -50,6 +52,7 @@ class PipelineReport:
     lag_seconds: Sequence[float]
     lag_rate: float
     claim_ms: float
+    webhooks_per_second: float
 
     def lines(self) -> list[str]:
         rates = [f"{count} worker process{'es' * (count > 1)}" for count in self.episodes_per_second]
@@ -62,6 +65,7 @@ class PipelineReport:
             f" p95 {percentile(self.lag_seconds, 0.95):.2f} s at {self.lag_rate:,.0f} episodes/s (half load)"
         )
         lines.append(f"claiming and ending a run     {self.claim_ms:.2f} ms")
+        lines.append(f"webhooks, 1 worker process    {self.webhooks_per_second:8,.0f} deliveries/s to one endpoint")
         return lines
 
 
@@ -88,7 +92,8 @@ def measure(*, scale: float) -> PipelineReport:
     with started(1) as stack:
         rate = rates[1] / 2
         lags = lag(stack, batches_per_second=rate / LAG_BATCH, seconds=max(5.0, LAG_SECONDS * scale))
-        return PipelineReport(rates, lags, rate, claim_cost(stack))
+        claim_ms = claim_cost(stack)
+    return PipelineReport(rates, lags, rate, claim_ms, webhook_rate(max(100, round(WEBHOOKS * scale))))
 
 
 @contextmanager
@@ -129,6 +134,23 @@ def lag(stack: Stack, *, batches_per_second: float, seconds: float) -> list[floa
             " where state = 'completed' and subject_id like 'lag-%'"
         ).fetchall()
     return [seconds for (seconds,) in rows]
+
+
+def webhook_rate(events: int) -> float:
+    """Deliveries per second from a full queue to the last one accounted for."""
+    quiet = {"auto_compile_after_seconds": "", "webhook_allow_private": "true", "log_level": "WARNING"}
+    with receiving() as receiver, own_stack(webhook_url=receiver.url, **quiet) as stack:
+        stack.start()
+        workload = Workload(load_directory(CONVERSATIONS), host=urlsplit(stack.url).netloc)
+        send(stack, [post(stack, "/admin/queues/webhooks/pause")])
+        send(stack, [workload.single(f"told-{n}", n) for n in range(events)])
+        began = time.perf_counter()
+        send(stack, [post(stack, "/admin/queues/webhooks/resume")])
+        wait_delivered(stack)
+        seconds = time.perf_counter() - began
+        if receiver.taken < events:
+            raise StackFailed(f"of {events} events {receiver.taken} were delivered")
+        return events / seconds
 
 
 def claim_cost(stack: Stack) -> float:
@@ -178,6 +200,13 @@ def wait_compiled(stack: Stack) -> None:
             row = conn.execute("select coalesce(sum(episode_count - compiled_count), 0) from subjects").fetchone()
             if row is not None and row[0] == 0:
                 return
+            time.sleep(0.02)
+
+
+def wait_delivered(stack: Stack) -> None:
+    """Wait until no webhook is left to be sent."""
+    with operator(stack) as conn:
+        while conn.execute("select 1 from runs where kind = 'webhook' and state <> 'completed' limit 1").fetchone():
             time.sleep(0.02)
 
 

@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+from config.metrics import disown_metrics
 from config.settings import Settings, load_settings, variable
 from storage import embedded_postgres, embedded_redis
 from storage.children import StartFailed
@@ -51,6 +52,7 @@ def prepare(process: str, **overrides: object) -> Settings:
     for name, value in overrides.items():
         if value is not None:
             os.environ[variable(name)] = str(value)
+    disown_metrics()
     settings = load_settings()
     require_templates(settings)
     database_url = connected_database(settings)

@@ -30,13 +30,19 @@ VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "statewave-metrics-"
 
 
+#: Folders that this process made, or inherited from the process that forked it.
+_made: list[Path] = []
+
+
 def share_metrics() -> Path:
     """Let this process and those it forks count together, from zero. Call it before the first import of a metric."""
+    disown_metrics()
     folder = os.environ.get(VARIABLE)
     if folder is None:
         memory = Path("/dev/shm")
         folder = tempfile.mkdtemp(prefix=_PREFIX, dir=memory if os.access(memory, os.W_OK) else None)
         os.environ[VARIABLE] = folder
+        _made.append(Path(folder))
     else:
         # Figures of processes that ended long ago would be added up for ever.
         shutil.rmtree(folder, ignore_errors=True)
@@ -46,6 +52,12 @@ def share_metrics() -> Path:
 
 def forget_metrics() -> None:
     """Remove the folder that `share_metrics` made."""
-    folder = os.environ.get(VARIABLE, "")
-    if Path(folder).name.startswith(_PREFIX):
-        shutil.rmtree(folder, ignore_errors=True)
+    while _made:
+        shutil.rmtree(_made.pop(), ignore_errors=True)
+
+
+def disown_metrics() -> None:
+    """Do not count into a folder that whoever started us made for itself and will remove: only its name came down."""
+    folder = Path(os.environ.get(VARIABLE, ""))
+    if folder.name.startswith(_PREFIX) and folder not in _made:
+        del os.environ[VARIABLE]

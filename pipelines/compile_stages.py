@@ -95,11 +95,11 @@ def label(services: Services, run: Run) -> Run | None:
     """Suggest sensitivity labels for the drafts, if that is turned on."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         drafts = runs.stage_output(conn, run, COMPILE)
-    if drafts is None:
-        return None
-    if services.settings.auto_labeling_enabled:
-        drafts = _encode(label_drafts(_decode_drafts(drafts), services.settings))
-    return _advance(services, run, EMBED, drafts)
+        if drafts is None:
+            return None
+        if services.settings.auto_labeling_enabled:
+            drafts = _encode(label_drafts(_decode_drafts(drafts), services.settings))
+        return runs.advance(conn, run, next_stage=EMBED, output=drafts)
 
 
 def embed(services: Services, run: Run) -> Run | None:
@@ -196,6 +196,4 @@ def subject_of(run: Run) -> str:
 
 def _advance(services: Services, run: Run, next_stage: str, output: bytes) -> Run | None:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        if not runs.advance(conn, run, next_stage=next_stage, output=output):
-            return None
-    return msgspec.structs.replace(run, stage=next_stage)
+        return runs.advance(conn, run, next_stage=next_stage, output=output)

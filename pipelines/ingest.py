@@ -72,7 +72,9 @@ def append_episodes(
         # An unhealthy subject has at least one resolution (docs/support.md), so bulk imports of others cause no work.
         tracked = {row.subject_id for row in inserted.values()} & reserved.with_resolutions
         if tracked:
-            health_states.schedule(conn, tenant_id, sorted(tracked), run_after=now + health_states.QUIET)
+            health_states.schedule(
+                conn, tenant_id, sorted(tracked), run_after=now + health_states.QUIET, request_id=request_id
+            )
         if inserted and (reserved.has_webhooks or services.settings.webhook_url):
             _tell(services, conn, tenant_id, list(inserted.values()), request_id, batch=batch)
         stored = _stored_under_same_key(conn, tenant_id, repeated)

@@ -33,6 +33,10 @@ class Check(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     latency_ms: float | None = None
 
 
+class Mild(str):
+    """A complaint that only degrades, where others of the same check are failures."""
+
+
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
     """All checks, and what they come to."""
 
@@ -73,6 +77,8 @@ def _timed(name: str, probe: Callable[[], str | None], *, failure: Failure) -> C
         # A probe must answer whatever happens; the type says enough without leaking a connection string.
         complaint = f"does not answer ({type(ex).__name__})"
     latency = round((time.perf_counter() - started) * 1000, 1)
+    if isinstance(complaint, Mild):
+        failure = "degraded"
     return Check(name=name, status=failure if complaint else "ok", detail=complaint, latency_ms=latency)
 
 
@@ -84,8 +90,10 @@ def _database(services: Services) -> str | None:
 
 def _schema(services: Services) -> str | None:
     state = schema(services)
-    # A newer schema is what servers of the old version see during every rolling update: they go on.
-    return state.summary if state.pending or state.edited else None
+    if state.pending or state.edited:
+        return state.summary
+    # What servers of the old version see during every rolling update: they go on, and are to be replaced.
+    return Mild(f"the schema is newer than this server ({', '.join(state.unknown)})") if state.unknown else None
 
 
 def _broker(services: Services) -> str | None:

@@ -1,4 +1,4 @@
-"""What is not kept for ever: finished runs, memories past their time, single calls to model providers."""
+"""What is not kept for ever: finished runs, memories past their time, single calls to providers, outdated figures."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from config.clock import utcnow
 from pipelines.services import Services
-from storage import memories, provider_usage, run_operations, schedules
+from storage import memories, provider_usage, run_operations, schedules, support_facts
 from storage.transactions import operator_transaction
 
 #: Rows per transaction, so that a purge never holds locks for long.
@@ -64,6 +64,21 @@ def purge_provider_calls(services: Services) -> int:
     while True:
         with operator_transaction(services.pool) as conn:
             deleted = provider_usage.purge_calls(conn, before=before, limit=BATCH)
+        total += deleted
+        if deleted < BATCH:
+            return total
+
+
+def clean_caches(services: Services) -> int:
+    """Delete derived rows that what they were worked out from has outgrown.
+
+    Returns:
+        How many were deleted.
+    """
+    total = 0
+    while True:
+        with operator_transaction(services.pool) as conn:
+            deleted = support_facts.forget_outdated(conn, limit=BATCH)
         total += deleted
         if deleted < BATCH:
             return total

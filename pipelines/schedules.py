@@ -89,9 +89,15 @@ SCHEDULES = (
         work=lambda services: {"tombstoned": tombstone_expired(services)},
     ),
     Schedule(
-        name="purge-provider-calls",
+        name="clean-caches",
         every=timedelta(days=1),
         offset=timedelta(hours=3, minutes=40),
+        work=lambda services: {"deleted": retention.clean_caches(services)},
+    ),
+    Schedule(
+        name="purge-provider-calls",
+        every=timedelta(days=1),
+        offset=timedelta(hours=3, minutes=50),
         work=lambda services: {"purged": retention.purge_provider_calls(services)},
     ),
     Schedule(

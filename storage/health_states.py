@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config.ids import uuid7
+from config.tracing import current_traceparent
 from storage.transactions import Connection
 
 #: Kind and stage of the runs; `actors.health` does them.
@@ -24,9 +25,9 @@ QUEUE = "maintenance"
 QUIET = timedelta(seconds=2)
 
 _SCHEDULE = """
-insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after)
+insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after, request_id, traceparent)
 select r.id, r.tenant_id, r.subject_id, %(kind)s, %(queue)s, %(stage)s, 'pending', %(kind)s || ':' || r.subject_id,
-       %(run_after)s
+       %(run_after)s, %(request_id)s, %(traceparent)s
   from unnest(%(ids)s::uuid[], %(tenants)s::text[], %(subjects)s::text[]) as r (id, tenant_id, subject_id)
 on conflict (tenant_id, unique_key) where joinable and state = 'pending' do nothing
 """
@@ -47,6 +48,17 @@ update health_states
    set score = %(score)s, alert_state = %(alert_state)s, evaluated_at = %(now)s, next_check_at = %(next_check_at)s,
        version = version + 1
  where tenant_id = %(tenant)s and subject_id = %(subject)s and version = %(seen)s
+"""
+
+
+_DUE = """
+select tenant_id, subject_id from health_states h
+ where next_check_at <= %(now)s
+   and not exists (select 1 from runs r
+                    where r.tenant_id = h.tenant_id and r.unique_key = %(kind)s || ':' || h.subject_id
+                      and r.joinable and r.state = 'pending')
+ order by next_check_at
+ limit %(limit)s
 """
 
 
@@ -86,27 +98,36 @@ def write(
     return cursor.rowcount == 1
 
 
-def schedule(conn: Connection, tenant_id: str, subject_ids: Sequence[str], *, run_after: datetime) -> None:
+def schedule(
+    conn: Connection,
+    tenant_id: str,
+    subject_ids: Sequence[str],
+    *,
+    run_after: datetime,
+    request_id: str | None = None,
+) -> None:
     """See to it that the health of each subject is worked out; a run that waits already is left as it is."""
-    _schedule(conn, [(tenant_id, subject_id) for subject_id in subject_ids], run_after)
+    _schedule(conn, [(tenant_id, subject_id) for subject_id in subject_ids], run_after, request_id)
 
 
 def schedule_due(conn: Connection, *, now: datetime, limit: int) -> int:
-    """Schedule subjects whose score time alone may have changed, of all tenants. Index: health_states_due.
+    """Schedule subjects whose health time alone may have changed, of all tenants.
+
+    Indexes: health_states_due, runs_joinable.
 
     Returns:
-        How many were due. One stays due until its health has been worked out, so a lost run is made up for.
+        How many were due and not scheduled yet. One stays due until its health has been worked out, so a lost run is
+        made up for.
     """
-    due = conn.execute(
-        "select tenant_id, subject_id from health_states where next_check_at <= %s order by next_check_at limit %s",
-        (now, limit),
-    ).fetchall()
+    due = conn.execute(_DUE, {"now": now, "kind": KIND, "limit": limit}).fetchall()
     if due:
         _schedule(conn, due, now)
     return len(due)
 
 
-def _schedule(conn: Connection, subjects: Sequence[tuple[str, str]], run_after: datetime) -> None:
+def _schedule(
+    conn: Connection, subjects: Sequence[tuple[str, str]], run_after: datetime, request_id: str | None = None
+) -> None:
     ids: list[UUID] = [uuid7() for _ in subjects]
     conn.execute(
         _SCHEDULE,
@@ -118,5 +139,7 @@ def _schedule(conn: Connection, subjects: Sequence[tuple[str, str]], run_after: 
             "queue": QUEUE,
             "stage": STAGE,
             "run_after": run_after,
+            "request_id": request_id,
+            "traceparent": current_traceparent(),
         },
     )

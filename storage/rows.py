@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -79,3 +79,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     finished_at: datetime | None
     #: How long it had waited to be claimed; known to whoever just claimed it.
     waited_seconds: float = 0.0
+    #: For how long its holder wants to keep it when it ends a stage; None lets go of it.
+    keep_for: timedelta | None = None
+    #: Whether the holder of the last stage holds the stage it is at now.
+    is_kept: bool = False

@@ -92,16 +92,18 @@ select q.queue, coalesce(ready, 0) as ready, coalesce(scheduled, 0) as scheduled
 _RETRY = """
 update runs
    set state = 'pending', attempts = 0, crashes = 0, quarantined = false, joinable = false, fence = fence + 1,
-       lease_until = null, woken_at = null, run_after = now(), ready_at = now(), finished_at = null
+       lease_until = null, woken_at = null, run_after = now(), ready_at = now(), started_at = null,
+       finished_at = null
  where id in (select id from runs where {where} and state in ('failed', 'cancelled') order by id limit %(most)s
                  for update skip locked)
 returning id, queue
 """
 
+# What its stages made is deleted, so a compile that is retried begins at the first one; no other kind has several.
 _CANCEL = """
 update runs
-   set state = 'cancelled', finished_at = now(), lease_until = null, woken_at = null, fence = fence + 1,
-       joinable = false
+   set state = 'cancelled', stage = case kind when 'compile' then 'compile' else stage end,
+       finished_at = now(), lease_until = null, woken_at = null, fence = fence + 1, joinable = false
  where id = %s and state in ('pending', 'running')
 returning queue
 """

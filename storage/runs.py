@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
@@ -80,18 +81,34 @@ returning {COLUMNS},
 
 _HOLDS = "id = %(id)s and fence = %(fence)s and state = 'running'"
 
-_WORKED = (
-    "timings = with_timing(timings, stage, 'run', extract(epoch from clock_timestamp() - claimed_at)::float8, 0),"
-    " lease_until = null"
-)
+_RAN = "with_timing(timings, stage, 'run', extract(epoch from clock_timestamp() - claimed_at)::float8, 0)"
+
+_WORKED = f"timings = {_RAN}, lease_until = null"
 
 _ENTRY = (
     "jsonb_build_object('at', now(), 'stage', stage, 'attempt', attempts, 'crashes', crashes, 'error', %(error)s::text)"
 )
 
+# What is kept on needs no claim: it is claimed for the next stage here, under the same fence. Nothing is kept on of a
+# paused queue, as nothing is claimed.
 _ADVANCE = f"""
-update runs set {_WORKED}, stage = %(stage)s, attempts = 0, ready_at = clock_timestamp(), woken_at = clock_timestamp()
- where {_HOLDS}
+with held as (
+    select id, case when not exists (select 1 from queue_pauses p where p.queue = runs.queue)
+                    then %(keep)s::interval end as keep
+      from runs where {_HOLDS} for update
+), advanced as (
+    update runs
+       set timings = with_timing({_RAN}, %(stage)s, 'wait', 0, case when keep is null then 0 else 1 end),
+           stage = %(stage)s, attempts = case when keep is null then 0 else 1 end, lease_until = now() + keep,
+           claimed_at = clock_timestamp(), ready_at = clock_timestamp(), woken_at = clock_timestamp()
+      from held
+     where runs.id = held.id
+    returning runs.id, tenant_id, keep is not null as is_kept
+)
+insert into stage_outputs (run_id, tenant_id, stage, output)
+select id, tenant_id, %(done)s, %(output)s from advanced
+on conflict (run_id, stage) do update set output = excluded.output
+returning (select is_kept from advanced)
 """
 
 _MOVE = f"""
@@ -212,20 +229,22 @@ def hold(conn: Connection, run: Run) -> bool:
     return row is not None
 
 
-def advance(conn: Connection, run: Run, *, next_stage: str, output: bytes) -> bool:
-    """Keep what the run's stage made and open the next one to any worker. False when the run was lost.
+def advance(conn: Connection, run: Run, *, next_stage: str, output: bytes) -> Run | None:
+    """Keep what the run's stage made and open the next one. None when the run was lost.
 
-    It counts as woken: the caller does the next stage itself or sends a message for it.
+    The next stage is claimed for the same holder if `run.keep_for` says so, and open to any worker otherwise. It counts
+    as woken: the caller does it itself or sends a message for it.
     """
-    cursor = conn.execute(_ADVANCE, {"id": run.id, "fence": run.fence, "stage": next_stage})
-    if cursor.rowcount == 0:
-        return False
-    conn.execute(
-        "insert into stage_outputs (run_id, tenant_id, stage, output) values (%s, %s, %s, %s)"
-        " on conflict (run_id, stage) do update set output = excluded.output",
-        (run.id, run.tenant_id, run.stage, output),
-    )
-    return True
+    parameters = {
+        "id": run.id,
+        "fence": run.fence,
+        "stage": next_stage,
+        "keep": run.keep_for,
+        "done": run.stage,
+        "output": output,
+    }
+    row = conn.execute(_ADVANCE, parameters).fetchone()
+    return None if row is None else msgspec.structs.replace(run, stage=next_stage, is_kept=row[0], waited_seconds=0.0)
 
 
 def stage_output(conn: Connection, run: Run, stage: str) -> bytes | None:

@@ -88,6 +88,16 @@ on conflict (tenant_id, subject_id) do update
 """
 
 
+_FORGET_OUTDATED = """
+delete from support_facts f
+ using (select k.tenant_id, k.subject_id
+          from support_facts k join subjects s using (tenant_id, subject_id)
+         where (k.last_seq, k.resolution_version) is distinct from (s.last_seq, s.resolution_version)
+         limit %s) outdated
+ where f.tenant_id = outdated.tenant_id and f.subject_id = outdated.subject_id
+"""
+
+
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of a subject before anything is worked out. `facts` is None when it would be stale."""
 
@@ -170,3 +180,12 @@ def keep(conn: Connection, tenant_id: str, subject_id: str, seen: Kept, facts: b
             "facts": facts,
         },
     )
+
+
+def forget_outdated(conn: Connection, *, limit: int) -> int:
+    """Delete what was kept of subjects that have changed since, at most `limit`; it would never be read again.
+
+    Returns:
+        How many were deleted.
+    """
+    return conn.execute(_FORGET_OUTDATED, (limit,)).rowcount

@@ -23,8 +23,8 @@ from api.schemas.admin_subjects import (
 )
 from api.schemas.subjects import SubjectPath
 from pipelines import subject_views
-from pipelines.restoration import restore_memory
 from pipelines.policy.in_force import viewer_of
+from pipelines.restoration import restore_memory
 from pipelines.subject_views import MemoryEvolution, SubjectDetail
 from pipelines.support.figures import read_service_levels
 from pipelines.support.session_timeline import SessionTimeline, session_timeline

@@ -32,6 +32,7 @@ def resolve(call: Call) -> Resolution:
         status=told.status,
         summary=told.resolution_summary,
         metadata=told.metadata,
+        request_id=call.request_id,
         resolved_at=told.resolved_at,
     )
 
@@ -76,7 +77,9 @@ def handoff(call: Call) -> Handoff:
 def health(call: Call) -> SubjectHealth:
     subject_id = call.path.subject_id
     found = read_health(call.services, call.tenant_id, subject_id)
-    return SubjectHealth(subject_id=subject_id, score=found.score, state=found.state, factors=found.factors)
+    return SubjectHealth(
+        subject_id=subject_id, score=found.score, state=found.state, factors=found.factors, overdue=found.overdue
+    )
 
 
 def sla(call: Call) -> ServiceLevels:

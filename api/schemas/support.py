@@ -11,6 +11,7 @@ from api.schemas.context import Receipted
 from api.schemas.fields import CallerId, CallerType, JsonObject, Moment, SessionId, SubjectId, as_utc
 from api.schemas.timeline import Offset
 from pipelines.support.health import Factor
+from pipelines.support.sla import Deadline
 
 ResolutionStatus = Literal["open", "resolved", "unresolved"]
 
@@ -63,9 +64,10 @@ class LevelsQuery(msgspec.Struct, kw_only=True):
 
 
 class SubjectHealth(msgspec.Struct, frozen=True, kw_only=True):
-    """How a subject is: 100 points, less or more what the factors say."""
+    """How a subject is: 100 points, less or more what the factors say; and which deadlines have passed meanwhile."""
 
     subject_id: str
     score: int
     state: Literal["healthy", "watch", "at_risk"]
     factors: list[Factor]
+    overdue: list[Deadline]

@@ -13,7 +13,15 @@ from typing import Literal
 import msgspec
 
 from pipelines.support.facts import Session, SubjectFacts
-from pipelines.support.sla import RESOLUTION_HOURS, first_response_seconds, resolution_seconds
+from pipelines.support.sla import (
+    FIRST_RESPONSE_MINUTES,
+    RESOLUTION_HOURS,
+    Deadline,
+    deadlines,
+    first_response_seconds,
+    overdue,
+    resolution_seconds,
+)
 
 State = Literal["healthy", "watch", "at_risk"]
 
@@ -32,6 +40,9 @@ SLOW_FIRST_RESPONSE = 600.0
 LEAST_RECORDS, HIGH_RATE = 2, 0.8
 
 
+_STEP = timedelta(milliseconds=1)
+
+
 class Factor(msgspec.Struct, frozen=True, kw_only=True):
     """One reason for the score."""
 
@@ -41,11 +52,16 @@ class Factor(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """A score, its state, and the reasons in the contract's order."""
+    """A score, its state, and the reasons in the contract's order.
+
+    `overdue` are deadlines of open sessions that have passed. They take nothing from the score, whose factors are the
+    contract's, but subscribers are not told that such a subject is healthy (`pipelines.support.health_alerts`).
+    """
 
     score: int
     state: State
     factors: list[Factor]
+    overdue: list[Deadline] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +81,7 @@ def assess(facts: SubjectFacts, *, now: datetime) -> Health:
     view = _View(facts, recent, recorded, now)
     factors = [factor for rule in _RULES if (factor := rule(view)) is not None]
     score = max(0, min(100, 100 + sum(factor.impact for factor in factors)))
-    return Health(score=score, state=state_of(score), factors=factors)
+    return Health(score=score, state=state_of(score), factors=factors, overdue=overdue(recorded, now=now))
 
 
 def state_of(score: int) -> State:
@@ -76,14 +92,36 @@ def state_of(score: int) -> State:
 
 
 def next_change_by_time(facts: SubjectFacts, *, now: datetime) -> datetime | None:
-    """The first moment at which the score may change although nothing happens; None if there is none."""
+    """The first moment at which health may change although nothing happens; None if there is none."""
     _, recorded = facts.windowed()
     moments = [
         *(s.newest_at + IDLE_AFTER for s in recorded if s.status == "open" and s.newest_at is not None),
-        # One step further: on the last instant of its week a resolution is still recent.
-        *(s.resolved_at + RECENT_WITHIN + timedelta(milliseconds=1) for s in recorded if s.resolved_at is not None),
+        # One step further: on the last instant of its week a resolution is still recent, and a deadline is kept.
+        *(s.resolved_at + RECENT_WITHIN + _STEP for s in recorded if s.resolved_at is not None),
+        *(deadline.due_at + _STEP for deadline in deadlines(recorded)),
     ]
     return min((moment for moment in moments if moment > now), default=None)
+
+
+def overdue_factor(health: Health, *, now: datetime) -> Factor | None:
+    """What has been overdue for longest, told as a reason. Its impact is on the state, not on the score."""
+    if not health.overdue:
+        return None
+    first = health.overdue[0]
+    late = _span(now - first.due_at)
+    if first.target == "first_response":
+        target = f"first answer after {FIRST_RESPONSE_MINUTES:.0f} minutes"
+    else:
+        target = f"resolution within {RESOLUTION_HOURS:.0f} hours"
+    detail = f"Open session [{first.session_id}] is {late} over its service level: {target}"
+    return Factor(signal="sla_overdue", impact=0, detail=detail)
+
+
+def _span(time: timedelta) -> str:
+    minutes = time // timedelta(minutes=1)
+    if minutes < 120:
+        return _count(minutes, "minute")
+    return _count(minutes // 60, "hour") if minutes < 48 * 60 else f"{time.days} days"
 
 
 def _unresolved_issues(view: _View) -> Factor | None:

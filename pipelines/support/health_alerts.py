@@ -5,8 +5,9 @@ All of them come through `check_health`, which writes the state by compare-and-s
 event. A worker that loses the race looks again, because what it saw may be older than what was written.
 
 A worse score is told at once. A better one must exceed the threshold by `MARGIN`, so that a score on the edge does
-not flap: every impact is a multiple of five, so the margin is one step. What `GET .../health` answers is the contract's
-plain state; only the alerts have this memory.
+not flap: every impact is a multiple of five, so the margin is one step. While an open session is past its service
+level, the subject counts as `watch` at best: time alone raises the alert, and an answer or a resolution ends it. What
+`GET .../health` answers is the contract's plain state; only the alerts have these rules.
 """
 
 from __future__ import annotations
@@ -21,8 +22,17 @@ import structlog
 from config.clock import utcnow
 from pipelines.services import Services
 from pipelines.support.facts import Snapshot, keep_facts, load_facts
-from pipelines.support.health import Health, State, assess, next_change_by_time, state_of
-from storage import health_states, runs
+from pipelines.support.health import (
+    HEALTHY_FROM,
+    Factor,
+    Health,
+    State,
+    assess,
+    next_change_by_time,
+    overdue_factor,
+    state_of,
+)
+from storage import health_states, run_dispatch, runs
 from storage.health_states import HealthState
 from storage.rows import Run
 from storage.transactions import Connection, Pool, operator_transaction, tenant_transaction
@@ -38,8 +48,9 @@ FACTORS_TOLD = 3
 #: Looks at a subject whose state others keep changing under us, before the next check is left to do it.
 MOST_LOOKS = 10
 
-#: Subjects that one sweep schedules at most.
+#: Subjects that one transaction of a sweep schedules, and how many of those a sweep makes at most.
 SWEPT_AT_ONCE = 500
+SWEPT_TIMES = 20
 
 
 class HealthChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +77,14 @@ def log_change(conn: Connection, tenant_id: str, subject_id: str, change: Health
     log.info("health changed", previous=change.previous_state, current=change.current_state, score=change.score)
 
 
-def next_alert_state(previous: str, score: int) -> State:
-    """The state that subscribers should know of, given the one they know."""
+def next_alert_state(previous: str, score: int, *, overdue: bool = False) -> State:
+    """The state that subscribers should know of, given the one they know.
+
+    Args:
+        overdue: whether an open session is past its service level, which nobody calls healthy.
+    """
+    if overdue:
+        score = min(score, HEALTHY_FROM - 1)
     plain = state_of(score)
     if _BADNESS[plain] >= _BADNESS[previous]:
         return plain
@@ -143,10 +160,18 @@ def sweep(services: Services) -> int:
     """Schedule the subjects of all tenants whose health time alone may have changed.
 
     Returns:
-        How many were due.
+        How many were scheduled.
     """
-    with operator_transaction(services.pool) as conn:
-        return health_states.schedule_due(conn, now=utcnow(), limit=SWEPT_AT_ONCE)
+    total, now = 0, utcnow()
+    for _ in range(SWEPT_TIMES):
+        with operator_transaction(services.pool) as conn:
+            scheduled = health_states.schedule_due(conn, now=now, limit=SWEPT_AT_ONCE)
+            if scheduled:
+                run_dispatch.announce(conn, health_states.QUEUE)
+        total += scheduled
+        if scheduled < SWEPT_AT_ONCE:
+            break
+    return total
 
 
 def _record(
@@ -155,7 +180,7 @@ def _record(
     """Write the state down if it is news, and tell of it if it changed, unless somebody else was faster."""
     seen = snapshot.health
     previous = seen.alert_state if seen else "healthy"
-    current = next_alert_state(previous, health.score)
+    current = next_alert_state(previous, health.score, overdue=bool(health.overdue))
     next_check_at = next_change_by_time(snapshot.facts, now=now)
     if seen is not None and _same(seen, health.score, current, next_check_at):
         return "written"
@@ -175,11 +200,17 @@ def _record(
             previous_state=previous,
             current_state=current,
             score=health.score,
-            factors=[msgspec.to_builtins(factor) for factor in health.factors[:FACTORS_TOLD]],
+            factors=[msgspec.to_builtins(factor) for factor in _reasons(health, now)],
             generated_at=now,
         )
         tell(conn, tenant_id, subject_id, change)
     return "written"
+
+
+def _reasons(health: Health, now: datetime) -> list[Factor]:
+    """What the event names: first the clock that has run out, if one has, because the score does not show it."""
+    late = overdue_factor(health, now=now)
+    return [*([late] if late else []), *health.factors][:FACTORS_TOLD]
 
 
 def _same(seen: HealthState, score: int, alert_state: str, next_check_at: datetime | None) -> bool:

@@ -32,6 +32,7 @@ def record_resolution(
     summary: str | None = None,
     metadata: dict[str, Any] | None = None,
     resolved_at: datetime | None = None,
+    request_id: str | None = None,
 ) -> Resolution:
     """Record how a session stands. What is left out is cleared, and a session that is resolved again is resolved now.
 
@@ -53,7 +54,9 @@ def record_resolution(
             resolved_at=(resolved_at or now) if status == "resolved" else None,
             now=now,
         )
-        health_states.schedule(conn, tenant_id, [subject_id], run_after=now + health_states.QUIET)
+        health_states.schedule(
+            conn, tenant_id, [subject_id], run_after=now + health_states.QUIET, request_id=request_id
+        )
     return resolution
 
 

@@ -7,8 +7,9 @@ another order, gives the same figures. Pure.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Literal
 
 import msgspec
 
@@ -17,6 +18,14 @@ from pipelines.support.facts import Session, SubjectFacts
 #: Defaults of the thresholds (contract: core §7.2).
 FIRST_RESPONSE_MINUTES = 5.0
 RESOLUTION_HOURS = 24.0
+
+
+class Deadline(msgspec.Struct, frozen=True, kw_only=True):
+    """The moment until which somebody must answer, or the issue be resolved, in a session that is open."""
+
+    session_id: str
+    target: Literal["first_response", "resolution"]
+    due_at: datetime
 
 
 class SessionLevel(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +129,27 @@ def session_level(
 def open_seconds(session: Session, *, now: datetime) -> float | None:
     """For how long a session has been open; None for any other, and where no customer spoke."""
     return _seconds(session.first_user_at, now) if session.status == "open" else None
+
+
+def deadlines(sessions: Sequence[Session]) -> Iterator[Deadline]:
+    """The clocks that run: those of open sessions in which a customer speaks, until answered and until resolved.
+
+    The figures above count a breach when it is over, as the contract has it. These say of it while it lasts.
+    """
+    for session in sessions:
+        if session.status != "open" or session.first_user_at is None:
+            continue
+        if session.first_agent_at is None:
+            due_at = session.first_user_at + timedelta(minutes=FIRST_RESPONSE_MINUTES)
+            yield Deadline(session_id=session.session_id, target="first_response", due_at=due_at)
+        due_at = session.first_user_at + timedelta(hours=RESOLUTION_HOURS)
+        yield Deadline(session_id=session.session_id, target="resolution", due_at=due_at)
+
+
+def overdue(sessions: Sequence[Session], *, now: datetime) -> list[Deadline]:
+    """The deadlines that have passed, the oldest first; on its last instant one is still kept."""
+    passed = [deadline for deadline in deadlines(sessions) if deadline.due_at < now]
+    return sorted(passed, key=lambda deadline: (deadline.due_at, deadline.session_id, deadline.target))
 
 
 def first_response_seconds(session: Session) -> float | None:

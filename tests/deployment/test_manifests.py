@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -148,7 +149,11 @@ def test_secrets_are_only_referred_to(name: str) -> None:
 
 
 @every_installation
-def test_a_pod_gets_longer_to_stop_than_its_process_takes(name: str) -> None:
+def test_a_pod_gets_longer_to_stop_than_its_process_takes(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # What it sets when it is imported must not come down to the servers that other tests start.
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
     from config import gunicorn as gunicorn_config
 
     for pod in pods(name):

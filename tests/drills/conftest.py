@@ -18,8 +18,10 @@ from tests.drills.report import Report
 from tests.fixtures.databases import TEMPLATE
 from tests.fixtures.stack import RunningStack, start_stack
 
-#: Seconds until a dead worker's runs are taken over; short, because drills wait for it.
-LEASE_SECONDS = "3"
+#: Seconds until a dead worker's runs are taken over, in drills that wait for it. In all others leases last so long
+#: that a machine which is busy with something else never makes a living worker look dead.
+SHORT_LEASE_SECONDS = "3"
+LEASE_SECONDS = "60"
 
 #: Seconds of silence until a subject is compiled.
 QUIET_SECONDS = "0.3"
@@ -57,6 +59,8 @@ def drill_stack(drill_postgres: EmbeddedPostgres, servers_dir: Path) -> Iterator
         servers_dir / "drills",
         lease_seconds=LEASE_SECONDS,
         auto_compile_after_seconds=QUIET_SECONDS,
+        webhook_allow_private="true",
+        webhook_timeout="2",
         log_level="WARNING",
     ) as stack:
         yield stack
@@ -78,12 +82,28 @@ def stack(drill_stack: RunningStack) -> Iterator[RunningStack]:
 
 
 @pytest.fixture
+def short_leases(stack: RunningStack) -> Iterator[None]:
+    """For drills in which workers die: their successors need not wait for a minute."""
+    stack.environ["STATEWAVE_LEASE_SECONDS"] = SHORT_LEASE_SECONDS
+    stack.restart("worker")
+    yield
+    stack.environ["STATEWAVE_LEASE_SECONDS"] = LEASE_SECONDS
+    stack.restart("worker")
+
+
+@pytest.fixture
 def report(request: pytest.FixtureRequest, form: str) -> Report:
     """Figures of this drill, for the table at the end."""
     report = Report(drill=request.node.name.removeprefix("test_").partition("[")[0].replace("_", " "))
     if form == "long":
         request.config.stash.setdefault(_REPORTS, []).append(report)
     return report
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Drills come after all other tests, whose stack is idle by then."""
+    items.sort(key=lambda item: Path(__file__).parent in item.path.parents)
 
 
 _REPORTS = pytest.StashKey[list[Report]]()

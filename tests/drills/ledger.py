@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from storage.children import last_lines
 from tests.fixtures.stack import RunningStack
 
-#: Longer than anything here takes on a busy machine; a drill that needs it has failed.
+#: Seconds without any progress after which a drill has failed: longer than the longest lease and backoff here.
 PATIENCE_SECONDS = 120.0
 
 _SYLLABLES = [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ar", "en", "ost")]
@@ -83,18 +83,35 @@ class Books:
         return {name: int(value) for name, value in found.items()}
 
     def settle(self) -> dict[str, int]:
-        """Wait until everything is done; the counts then."""
-        latest: dict[str, int] = {}
+        """Wait until everything is done, for as long as it goes forward; the counts then."""
+        latest = self.counts()
+        while latest["unfinished"] or latest["compiled"] != latest["episodes"]:
+            before = latest
 
-        def done() -> bool:
-            nonlocal latest
-            latest = self.counts()
-            return latest["unfinished"] == 0 and latest["compiled"] == latest["episodes"]
+            def moved(before: dict[str, int] = before) -> bool:
+                nonlocal latest
+                latest = self.counts()
+                return latest != before
 
-        if not eventually(done):
-            logs = "".join(f"\n{c.name}:{last_lines(c.log_path, 40)}" for c in self.stack.processes.values())
-            pytest.fail(f"not settled: {latest}{logs}")
+            if not eventually(moved):
+                logs = "".join(f"\n{c.name}:{last_lines(c.log_path, 40)}" for c in self.stack.processes.values())
+                pytest.fail(f"not settled: {latest}{self._unsettled()}{logs}")
         return latest
+
+    def _unsettled(self) -> str:
+        """What stands in the way: the runs that are left, and what the database's sessions do."""
+        with operator(self.stack) as conn:
+            left = conn.execute(
+                "select id, state, stage, attempts, crashes, fence, run_after - now(), lease_until - now(),"
+                "       woken_at - now(), claimed_at - now()"
+                "  from runs where tenant_id = %s and state in ('pending', 'running')",
+                (self.tenant,),
+            ).fetchall()
+            sessions = conn.execute(
+                "select pid, state, wait_event, now() - xact_start, pg_blocking_pids(pid), left(query, 120)"
+                "  from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+            ).fetchall()
+        return "".join(f"\n    {' '.join(str(value) for value in row)}" for row in (*left, *sessions))
 
     def balance(self, *, dead: int = 0) -> dict[str, int]:
         """Wait, then see to it that every acknowledged episode was compiled exactly once and nothing else is there."""

@@ -6,6 +6,7 @@ import threading
 import time
 
 import httpx
+import pytest
 import redis
 
 from storage.embedded_postgres import EmbeddedPostgres
@@ -57,6 +58,7 @@ def test_redis_down(stack: RunningStack, form: str, report: Report) -> None:
     assert eventually(lambda: readiness(stack)[1] == "ready")
 
 
+@pytest.mark.usefixtures("short_leases")
 def test_postgres_restarted(stack: RunningStack, drill_postgres: EmbeddedPostgres, form: str, report: Report) -> None:
     books = Books(stack)
     restarts = 1 if form == "short" else 5

@@ -150,6 +150,16 @@ def test_a_cancelled_run_cannot_be_committed_by_its_worker(services: Services) -
     assert operations.retry_run(services.pool, run_id).state == "pending"
 
 
+def test_a_cancelled_run_that_is_retried_begins_with_its_first_stage(services: Services) -> None:
+    run_id = request(services)
+    held = claim(services.pool, run_id)
+    with operator_transaction(services.pool) as conn:
+        runs.advance(conn, held, next_stage="label", output=b"drafts")
+    operations.cancel_run(services.pool, run_id)
+    operations.retry_run(services.pool, run_id)
+    assert claim(services.pool, run_id).stage == "compile", "what it had made before is gone"
+
+
 def test_only_finished_runs_can_be_deleted_and_only_by_a_filter(services: Services) -> None:
     fail(services, request(services, "ada"))
     waiting = request(services, "bob")

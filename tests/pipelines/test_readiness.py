@@ -43,10 +43,12 @@ def test_without_a_broker_it_is_degraded(services: Services) -> None:
     assert complaint.detail is not None and "secret" not in complaint.detail
 
 
-def test_pending_migrations_are_not_ready_but_a_newer_schema_is(services: Services) -> None:
+def test_pending_migrations_are_not_ready_and_a_newer_schema_degrades(services: Services) -> None:
     with services.pool.connection() as conn:
         conn.execute("insert into schema_migrations (version, checksum) values ('9999_future', 'x')")
-    assert checks(services)["schema"].status == "ok"
+    found = checks(services)["schema"]
+    assert found.status == "degraded" and "9999_future" in str(found.detail)
+    assert readiness(services).status == "degraded"
     with services.pool.connection() as conn:
         conn.execute("delete from schema_migrations where version > '0001'")
     found = checks(services)["schema"]

@@ -8,11 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
 from config.webhooks import new_secret
-from pipelines import webhook_delivery, webhook_endpoints
+from pipelines import operations, webhook_delivery, webhook_endpoints
 from pipelines.backoff import WEBHOOK
 from pipelines.services import Services
 from pipelines.subjects import erase_subject
@@ -268,6 +269,25 @@ def test_an_endpoint_that_never_recovers_ends_in_dead_letters(own: Services, rec
         conn.execute("update runs set started_at = now() - %s, run_after = now()", (webhook_delivery.MOST_TRYING,))
     assert deliver_due(own) == ["failed"] * 7
     assert len(receiver.received) == webhook_delivery.FAILURES
+
+
+def test_a_dead_letter_that_an_operator_retries_days_later_has_all_its_time_again(
+    own: Services, receiver: Receiver
+) -> None:
+    receiver.usually = answer(400)
+    say(own)
+    assert deliver_due(own) == ["failed"]
+    with operator_transaction(own.pool) as conn:
+        conn.execute("update runs set started_at = now() - %s", (2 * webhook_delivery.MOST_TRYING,))
+    receiver.usually = answer(503)
+    operations.retry_run(own.pool, the_run(own))
+    assert deliver_due(own) == ["pending"], "it waits for the next attempt instead of being spent at once"
+
+
+def the_run(services: Services) -> UUID:
+    with operator_transaction(services.pool) as conn:
+        ((run_id,),) = conn.execute("select id from runs where kind = 'webhook'").fetchall()
+    return UUID(str(run_id))
 
 
 def test_gone_disables_the_endpoint_of_a_tenant(services: Services, receiver: Receiver) -> None:

@@ -6,9 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from uuid import UUID
 
+import msgspec
+
 from config.clock import utcnow
 from config.ids import uuid7
-from storage import run_operations, runs
+from storage import run_dispatch, run_operations, runs
 from storage.rows import Run
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 
@@ -104,6 +106,42 @@ def test_a_stage_output_is_kept_with_the_step_and_replaced_when_repeated(pool: P
     with operator_transaction(pool) as conn:
         runs.complete(conn, second, result={"memories_created": 0})
         assert conn.execute("select count(*) from stage_outputs").fetchone() == (0,)
+
+
+def kept_on(pool: Pool) -> Run | None:
+    """A run whose holder has ended the first stage and wants to do the next."""
+    run = claimed(pool, requested(pool).id)
+    assert run is not None
+    with operator_transaction(pool) as conn:
+        return runs.advance(conn, msgspec.structs.replace(run, keep_for=LEASE), next_stage="label", output=b"one")
+
+
+def test_the_holder_of_a_stage_may_keep_the_run_for_the_next(pool: Pool) -> None:
+    run = kept_on(pool)
+    assert run is not None and run.is_kept and run.stage == "label"
+    assert claimed(pool, run.id) is None
+    with operator_transaction(pool) as conn:
+        assert runs.hold(conn, run)
+        found = run_operations.find_detail(conn, run.id)
+        assert found is not None
+        assert (found.attempts, found.timings["label"]["claims"]) == (1, 1), "counted as a claim is"
+        assert runs.release(conn, run)
+        assert not runs.hold(conn, run)
+    assert claimed(pool, run.id, stage="label") is not None
+
+
+def test_nothing_is_kept_on_of_a_paused_queue(pool: Pool) -> None:
+    with operator_transaction(pool) as conn:
+        run_dispatch.pause(conn, "compile", reason="")
+    waiting = requested(pool)
+    with operator_transaction(pool) as conn:
+        held = runs.claim(conn, waiting.id, stage=None, lease=LEASE, in_place=True)
+        assert held is not None
+        run = runs.advance(conn, msgspec.structs.replace(held, keep_for=LEASE), next_stage="label", output=b"one")
+    assert run is not None and not run.is_kept
+    with operator_transaction(pool) as conn:
+        run_dispatch.resume(conn, "compile")
+    assert claimed(pool, run.id, stage="label") is not None
 
 
 def test_a_failed_attempt_waits_and_remembers_why(pool: Pool) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from config.clock import utcnow
+from config.tracing import tracing
+from pipelines import retention
 from pipelines.services import Services
 from pipelines.support import health_alerts
 from pipelines.support.health_alerts import HealthChange, check_health
@@ -18,7 +20,7 @@ from storage import health_states, runs
 from storage.transactions import Connection, operator_transaction, tenant_transaction
 from tests.pipelines.support.story import Story
 
-DAY = timedelta(days=1)
+DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 
 
 @pytest.fixture
@@ -44,8 +46,10 @@ def check(story: Story, **clock: Any) -> None:
 
 
 def goes_wrong(story: Story, issues: int = 3) -> None:
+    """Issues that are open, answered in time and not yet a day old."""
     for number in range(issues):
-        story.says(f"issue-{number}", "user", f"Topic number {number} does not work", ago=DAY)
+        story.says(f"issue-{number}", "user", f"Topic number {number} does not work", ago=HOUR)
+        story.says(f"issue-{number}", "agent", f"Looking into number {number}", ago=HOUR - MINUTE)
         story.ends(f"issue-{number}", "open")
 
 
@@ -160,22 +164,67 @@ def run_pending(story: Story) -> None:
         assert health_alerts.evaluate(story.services, run, tell=tell) is not None
 
 
-def test_time_alone_is_noticed(story: Story) -> None:
-    """Two open issues are healthy; that one of them has been silent for a week is not."""
-    goes_wrong(story, issues=2)
-    check(story)
-    assert told(story) == []
-    a_week_later = utcnow() + 6 * DAY + timedelta(minutes=1)
+def sweep_finds(story: Story, *, after: timedelta) -> int:
     with operator_transaction(story.services.pool) as conn:
         conn.execute("delete from runs")
-        assert health_states.schedule_due(conn, now=utcnow(), limit=10) == 0
-        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1
-        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 1, "due until it has been looked at"
+        return health_states.schedule_due(conn, now=story.now + after, limit=10)
+
+
+def test_a_service_level_that_runs_out_is_noticed_by_time_alone(story: Story) -> None:
+    """One issue, answered at once, is healthy; that it is still open after a day is not."""
+    goes_wrong(story, issues=1)
+    check(story)
+    assert told(story) == []
+    a_day_after = 23 * HOUR + MINUTE
+    assert sweep_finds(story, after=22 * HOUR) == 0
+    assert sweep_finds(story, after=a_day_after) == 1
+    assert sweep_finds(story, after=a_day_after) == 1, "due until it has been looked at"
     assert len(scheduled(story)) == 1
-    check(story, now=a_week_later)
+    for _ in range(2):
+        check(story, now=story.now + a_day_after)
     assert told(story) == ["healthy -> watch"]
+    assert sweep_finds(story, after=a_day_after) == 0
+    story.ends("issue-0", "resolved")
+    check(story, now=story.now + a_day_after)
+    assert told(story) == ["healthy -> watch", "watch -> healthy"]
+
+
+def test_nobody_answering_is_noticed_by_time_alone(story: Story) -> None:
+    story.says("export", "user", "The export stops at 40 percent", ago=3 * MINUTE)
+    story.ends("export", "open")
+    check(story)
+    assert sweep_finds(story, after=MINUTE) == 0
+    assert sweep_finds(story, after=3 * MINUTE) == 1
+    check(story, now=story.now + 3 * MINUTE)
+    assert told(story) == ["healthy -> watch"]
+    story.says("export", "agent", "Sorry for the wait, I am on it", ago=timedelta())
+    check(story, now=story.now + 4 * MINUTE)
+    assert told(story) == ["healthy -> watch", "watch -> healthy"]
+
+
+def test_a_sweep_finds_everybody_who_is_due_and_each_once(story: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health_alerts, "SWEPT_AT_ONCE", 2)
+    for number in range(5):
+        customer = Story(story.services, subject_id=f"customer:{number}")
+        goes_wrong(customer, issues=1)
+        check(customer)
     with operator_transaction(story.services.pool) as conn:
-        assert health_states.schedule_due(conn, now=a_week_later, limit=10) == 0
+        conn.execute("delete from runs")
+    monkeypatch.setattr(health_alerts, "utcnow", lambda: story.now + DAY)
+    assert health_alerts.sweep(story.services) == 5
+    assert health_alerts.sweep(story.services) == 0, "each waits for its check already"
+
+
+def test_an_issue_that_becomes_idle_is_noticed_by_time_alone(story: Story) -> None:
+    """Three open issues are to be watched; that one of them has been silent for a week is worse."""
+    goes_wrong(story, issues=3)
+    story.says("issue-0", "user", "This is urgent", ago=MINUTE)
+    check(story, now=story.now + 2 * DAY)
+    assert told(story) == ["healthy -> watch"]
+    assert sweep_finds(story, after=6 * DAY) == 0
+    assert sweep_finds(story, after=7 * DAY) == 1
+    check(story, now=story.now + 7 * DAY)
+    assert told(story) == ["healthy -> watch", "watch -> at_risk"]
 
 
 def test_a_run_does_its_check_and_is_done(story: Story) -> None:
@@ -214,3 +263,26 @@ def test_tenants_with_the_same_customer_have_a_health_each(story: Story) -> None
     record_resolution(story.services, "globex", subject_id=story.subject_id, session_id="x", status="resolved")
     other = Story(story.services, tenant_id="globex")
     assert (story.health().score, other.health().score) == (55, 100)
+
+
+def test_a_check_belongs_to_the_request_that_caused_it(story: Story) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    with tracing(trace):
+        record_resolution(
+            story.services, "acme", subject_id=story.subject_id, session_id="a", status="open", request_id="request-7"
+        )
+    with operator_transaction(story.services.pool) as conn:
+        assert conn.execute("select request_id, traceparent from runs where kind = 'health'").fetchall() == [
+            ("request-7", trace)
+        ]
+
+
+def test_figures_that_a_change_has_outdated_are_cleaned_away(story: Story) -> None:
+    other = Story(story.services, subject_id="customer:bob")
+    for customer in (story, other):
+        customer.says("a", "user", "hello", ago=HOUR)
+        customer.levels()
+    story.says("a", "user", "hello again", ago=HOUR)
+    assert retention.clean_caches(story.services) == 1
+    with operator_transaction(story.services.pool) as conn:
+        assert conn.execute("select subject_id from support_facts").fetchall() == [("customer:bob",)]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipelines.support.facts import Session, SubjectFacts
-from pipelines.support.health import assess, next_change_by_time, state_of
+from pipelines.support.health import assess, next_change_by_time, overdue_factor, state_of
 from pipelines.support.health_alerts import MARGIN, next_alert_state
 from pipelines.support.repeat_issues import Repeat
 
@@ -216,7 +216,46 @@ def test_between_the_moments_named_time_alone_changes_nothing(known: SubjectFact
     # A resolution stays recent for the millisecond that is added to its week.
     until -= timedelta(milliseconds=1)
     if until > NOW:
-        assert assess(known, now=until).score == assess(known, now=NOW).score
+        then, now = assess(known, now=until), assess(known, now=NOW)
+        assert (then.score, then.overdue) == (now.score, now.overdue)
+
+
+@pytest.mark.parametrize(
+    ("known", "late"),
+    [
+        (session("a", "open", user=timedelta(minutes=5)), []),
+        (session("a", "open", user=timedelta(minutes=5, milliseconds=1)), ["first_response"]),
+        (session("a", "open", user=timedelta(minutes=6), first_agent_at=NOW), []),
+        (session("a", "open", user=DAY, first_agent_at=NOW), []),
+        (session("a", "open", user=DAY + timedelta(seconds=1), first_agent_at=NOW), ["resolution"]),
+        (session("a", "open", user=2 * DAY), ["first_response", "resolution"]),
+        (session("a", "resolved", user=2 * DAY, resolved_at=NOW), []),
+        (session("a", "unresolved", user=2 * DAY), []),
+        (session("a", None, user=2 * DAY), []),
+        (session("a", "open", user=2 * DAY, first_user_at=None), []),
+    ],
+)
+def test_clocks_run_in_open_sessions_until_answered_and_resolved(known: Session, late: list[str]) -> None:
+    assert [deadline.target for deadline in assess(facts(known), now=NOW).overdue] == late
+
+
+def test_a_deadline_that_passed_takes_nothing_from_the_contracts_score() -> None:
+    health = assess(facts(session("a", "open", user=2 * DAY, first_agent_at=NOW - 2 * DAY)), now=NOW)
+    assert (health.score, health.state) == (85, "healthy")
+    reason = overdue_factor(health, now=NOW)
+    assert reason is not None
+    assert (reason.signal, reason.impact) == ("sla_overdue", 0)
+    assert reason.detail == "Open session [a] is 24 hours over its service level: resolution within 24 hours"
+
+
+@given(any_facts(), st.sampled_from(["healthy", "watch", "at_risk"]))
+def test_a_deadline_that_passes_never_helps(known: SubjectFacts, previous: str) -> None:
+    order = ["healthy", "watch", "at_risk"]
+    score = assess(known, now=NOW).score
+    late = next_alert_state(previous, score, overdue=True)
+    assert order.index(late) >= order.index(next_alert_state(previous, score))
+    assert late != "healthy"
+    assert next_alert_state(late, score, overdue=True) == late, "told once"
 
 
 @given(st.sampled_from(["healthy", "watch", "at_risk"]), st.integers(0, 20).map(lambda n: 5 * n))
