@@ -22,7 +22,7 @@ WINDOW_EPISODES = 200
 COMPARED_CHARS = 4000
 
 _KEPT = """
-select s.last_seq, s.resolution_version, f.facts, h.score, h.alert_state, h.version, h.next_check_at
+select s.created_at, s.last_seq, s.resolution_version, f.facts, h.score, h.alert_state, h.version, h.next_check_at
   from subjects s
   left join support_facts f
     on f.tenant_id = s.tenant_id and f.subject_id = s.subject_id and f.last_seq = s.last_seq
@@ -78,7 +78,7 @@ _KEEP = """
 insert into support_facts as f (tenant_id, subject_id, last_seq, resolution_version, facts)
 select s.tenant_id, s.subject_id, %(last_seq)s, %(resolution_version)s, %(facts)s
   from subjects s
- where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s
+ where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s and s.created_at = %(began_at)s
    for key share
 on conflict (tenant_id, subject_id) do update
    set last_seq = excluded.last_seq, resolution_version = excluded.resolution_version, facts = excluded.facts
@@ -87,8 +87,12 @@ on conflict (tenant_id, subject_id) do update
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a subject before anything is worked out. `facts` is None when it would be stale."""
+    """What is known of a subject before anything is worked out. `facts` is None when it would be stale.
 
+    `began_at` tells a subject from the one of the same name that was erased before it.
+    """
+
+    began_at: datetime
     last_seq: int
     resolution_version: int
     facts: bytes | None
@@ -123,13 +127,14 @@ def kept(conn: Connection, tenant_id: str, subject_id: str) -> Kept | None:
         row = cursor.execute(_KEPT, {"tenant": tenant_id, "subject": subject_id}).fetchone()
     if row is None:
         return None
-    last_seq, resolution_version, facts, score, alert_state, version, next_check_at = row
+    began_at, last_seq, resolution_version, facts, score, alert_state, version, next_check_at = row
     health = (
         HealthState(score=score, alert_state=alert_state, version=version, next_check_at=next_check_at)
         if version is not None
         else None
     )
     return Kept(
+        began_at=began_at,
         last_seq=last_seq,
         resolution_version=resolution_version,
         facts=bytes(facts) if facts is not None else None,
@@ -152,12 +157,16 @@ def sessions(conn: Connection, tenant_id: str, subject_id: str) -> Sequence[Sess
 
 
 def keep(conn: Connection, tenant_id: str, subject_id: str, seen: Kept, facts: bytes) -> None:
-    """Keep what was worked out of the subject as it was when `seen` was read. Newer facts are never replaced."""
+    """Keep what was worked out of the subject as it was when `seen` was read. Newer facts are never replaced.
+
+    Nor are facts of an erased subject kept for the one that took its name since.
+    """
     conn.execute(
         _KEEP,
         {
             "tenant": tenant_id,
             "subject": subject_id,
+            "began_at": seen.began_at,
             "last_seq": seen.last_seq,
             "resolution_version": seen.resolution_version,
             "facts": facts,
