@@ -1,7 +1,7 @@
 """Taking the passages of erased sources out of their blocks.
 
-Rows of a block are addressed by their number, so an erased passage is blanked instead of removed: a row without a
-source, words, vector or time that ended in 1970, which no reader delivers and which tells nothing.
+Rows of a block are addressed by their number, so an erased passage is blanked instead of removed: a row without
+source, words or vector that ended in 1970, which no reader delivers. Its time is that of another passage.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from uuid import UUID
 
 import numpy as np
+from numpy.typing import NDArray
 
+from storage.passage_columns import Kind
 from storage.passages import RECORD
 from storage.transactions import Connection
 
@@ -44,18 +46,37 @@ def erase_passages(conn: Connection, tenant_id: str, subject_id: str, sources: S
             continue  # The bytes stood across two fields.
         owned = np.repeat(gone, records["term_counts"])
         kept_terms = np.frombuffer(terms, dtype="<u4")[~owned]
-        records[gone] = np.zeros(1, dtype=RECORD)
+        records[gone] = _blank(records[~gone])
         conn.execute(
             "update passage_blocks set passages = %b, terms = %b where tenant_id = %s and subject_id = %s and block = %s",
             (records.tobytes(), kept_terms.tobytes(), tenant_id, subject_id, block),
         )
-        _erase_vectors(conn, tenant_id, subject_id, block, np.flatnonzero(gone), len(records))
+        _erase_vectors(conn, tenant_id, subject_id, block, np.flatnonzero(gone))
         erased += int(gone.sum())
     return erased
 
 
+def count_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Sequence[UUID]) -> int:
+    """How many passages of the subject were taken from one of the sources."""
+    wanted = np.frombuffer(b"".join(source.bytes for source in sources), dtype="V16")
+    with conn.cursor(binary=True) as cursor:
+        rows = cursor.execute(
+            "select passages from passage_blocks where tenant_id = %s and subject_id = %s", (tenant_id, subject_id)
+        )
+        return sum(int(np.isin(np.frombuffer(row[0], dtype=RECORD)["source_id"], wanted).sum()) for row in rows)
+
+
+def _blank(others: NDArray[np.void]) -> NDArray[np.void]:
+    """A passage that is none, among the others of its block."""
+    blank = np.zeros(1, dtype=RECORD)
+    blank["kind"] = Kind.OTHER
+    # Readers look at the range of years; 1970 would be none of the subject's.
+    blank["occurred_at"] = others["occurred_at"].min() if len(others) else 0
+    return blank
+
+
 def _erase_vectors(
-    conn: Connection, tenant_id: str, subject_id: str, block: int, rows: Sequence[int] | np.ndarray, count: int
+    conn: Connection, tenant_id: str, subject_id: str, block: int, rows: NDArray[np.intp]
 ) -> None:
     with conn.cursor(binary=True) as cursor:
         models = cursor.execute(_VECTORS, (tenant_id, subject_id, block)).fetchall()
