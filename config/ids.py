@@ -1,4 +1,5 @@
-"""Identifiers. Rows get UUIDv7 (RFC 9562 §5.7), so that primary keys grow at the right edge of their index."""
+"""Identifiers. Rows get UUIDv7 (RFC 9562 §5.7), so that primary keys grow at the right edge of their index; receipts
+get ULIDs, as their contract says."""
 
 from __future__ import annotations
 
@@ -6,11 +7,13 @@ import os
 import secrets
 import threading
 import time
+from datetime import datetime
 from uuid import UUID
 
 _lock = threading.Lock()
 _last = 0
 _COUNTER_BITS = 12
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def uuid7() -> UUID:
@@ -26,6 +29,20 @@ def uuid7() -> UUID:
     millis, counter = stamp >> _COUNTER_BITS, stamp & 0xFFF
     random_bits = int.from_bytes(os.urandom(8)) & 0x3FFF_FFFF_FFFF_FFFF
     return UUID(int=millis << 80 | 0x7 << 76 | counter << 64 | 0b10 << 62 | random_bits)
+
+
+def ulid(moment: datetime) -> str:
+    """A ULID: 48 bits of milliseconds, then 80 random ones, in Crockford's base 32; sorts by time as text."""
+    return _base32(int(moment.timestamp() * 1000) << 80 | secrets.randbits(80))
+
+
+def first_ulid(moment: datetime) -> str:
+    """The smallest ULID of a moment's millisecond: a bound for ranges of time."""
+    return _base32(max(0, int(moment.timestamp() * 1000)) << 80)
+
+
+def _base32(number: int) -> str:
+    return "".join(_CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
 def request_id() -> str:

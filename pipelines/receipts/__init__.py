@@ -1,0 +1,1 @@
+"""Receipts: proof of what was delivered, and delivering it again."""

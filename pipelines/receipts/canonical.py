@@ -1,0 +1,49 @@
+"""The canonical form of a receipt (version 1): the one sequence of bytes that is hashed and signed.
+
+JSON with the keys of every object sorted by code point, no white space, and everything but quotes, backslashes and
+controls written as itself in UTF-8. Floats are the shortest digits that read back as the same number, with `.0` where
+they are whole, as Python writes them (contract: governance §2.6).
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import Any
+
+Body = dict[str, Any]
+
+SIGNATURE = "receipt_signature"
+
+#: Keys that the API adds to a receipt when it is read; they are not part of it (contract: governance §2.2).
+ADDED_ON_READING = ("status", "tombstoned_at")
+
+#: Hash that the first receipt of a chain names as the one before it.
+NOTHING_BEFORE = "0" * 64
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """The canonical form of any JSON value.
+
+    Raises:
+        ValueError: for what JSON cannot say: NaN, infinities, halves of surrogate pairs.
+    """
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
+
+
+def signed_bytes(receipt: Body) -> bytes:
+    """What the signature of a receipt is over: all of it but the signature, and but what reading added."""
+    return canonical_bytes({key: value for key, value in receipt.items() if key not in (SIGNATURE, *ADDED_ON_READING)})
+
+
+def chain_hash(receipt: Body) -> str:
+    """What the next receipt of the chain names as its `previous_hash`: SHA-256 of the receipt with its signature."""
+    return sha256(
+        canonical_bytes({key: value for key, value in receipt.items() if key not in ADDED_ON_READING})
+    ).hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of the bytes that were delivered: no byte order mark, no change of line ends, no normalisation."""
+    return sha256(text.encode()).hexdigest()
