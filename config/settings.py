@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from config import webhooks
+from config.receipt_keys import ed25519_keys, hmac_keys
 from config.setting_parsers import (
     boolean,
     choice,
@@ -77,6 +78,8 @@ class Settings:
     api_threads: int = _setting(8, "Request threads of each API process", integer(1, 256))
     worker_processes: int = _setting(1, "Worker processes that `statewave up` starts", integer(1, 64))
     worker_threads: int = _setting(4, "Actor threads of each worker process", integer(1, 128))
+    receipt_signing_keys: Mapping[str, bytes] = _setting({}, "INTERIM", hmac_keys)
+    receipt_ed25519_keys: Mapping[str, bytes] = _setting({}, "INTERIM", ed25519_keys)
     pool_size: int = _setting(10, "Database connections of one process at most", integer(1, 200))
     statement_timeout_seconds: float = _setting(30.0, "Longest time one SQL statement may run", seconds(0.1, 3600))
     compiler_type: str = _setting("heuristic", "How memories are compiled", choice("heuristic"))

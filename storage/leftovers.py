@@ -15,10 +15,11 @@ import msgspec
 from psycopg import sql
 
 from storage.passage_erasure import count_passages, erase_passages
+from storage.subjects import TABLES_KEPT
 from storage.transactions import Connection
 
 #: What stays after an erasure on purpose; docs/erasure.md says why.
-TABLES_KEPT = frozenset({"audit_log", "erasures", "erased_items"})
+TABLES_NOT_SWEPT = TABLES_KEPT | {"audit_log", "erasures", "erased_items", "receipt_tombstones", "receipt_chains"}
 
 #: Rows of tables that are swept and stay nevertheless: the message that tells subscribers of the erasure itself.
 _ROWS_KEPT = {"webhook_deliveries": "event <> 'subject.deleted'"}
@@ -34,6 +35,9 @@ select c.relname,
 having bool_or(a.attname = 'tenant_id')
  order by c.relname
 """
+
+#: A document in which the subject's name is a value.
+_NAMES_SUBJECT = "jsonb_path_exists({}::jsonb, '$.** ? (@ == $name)', jsonb_build_object('name', %(subject)s::text))"
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,7 +76,7 @@ def tables(conn: Connection) -> list[Table]:
                 documents=[column for column, kind in columns.items() if kind in ("json", "jsonb")],
             )
         )
-    return [table for table in found if table.name not in TABLES_KEPT]
+    return [table for table in found if table.name not in TABLES_NOT_SWEPT]
 
 
 def lives_again(conn: Connection, target: Target) -> bool:
@@ -120,11 +124,7 @@ def _condition(table: Table, target: Target, *, alive: bool) -> sql.Composable |
         # Work that somebody asked for since then is none of the erased subject's.
         return of_subject + sql.SQL(" and created_at <= %(erased_at)s") if table.has_time else of_subject
     if target.whole_subject and not alive:
-        by_id += [
-            sql.SQL("jsonb_path_exists({}::jsonb, '$.** ? (@ == $name)', jsonb_build_object('name', %(subject)s::text))")
-            .format(sql.Identifier(column))
-            for column in table.documents
-        ]  # fmt: skip
+        by_id += [sql.SQL(_NAMES_SUBJECT).format(sql.Identifier(column)) for column in table.documents]
     if not by_id:
         return None
     condition = sql.SQL("tenant_id = %(tenant)s and (") + sql.SQL(" or ").join(by_id) + sql.SQL(")")
@@ -133,8 +133,10 @@ def _condition(table: Table, target: Target, *, alive: bool) -> sql.Composable |
 
 
 def _by_id(table: Table) -> list[sql.Composable]:
-    single = [sql.SQL("{} = any(%(ids)s)").format(sql.Identifier(column)) for column in table.uuids]
-    return single + [sql.SQL("{} && %(ids)s").format(sql.Identifier(column)) for column in table.uuid_lists]
+    return [
+        *(sql.SQL("{} = any(%(ids)s)").format(sql.Identifier(column)) for column in table.uuids),
+        *(sql.SQL("{} && %(ids)s").format(sql.Identifier(column)) for column in table.uuid_lists),
+    ]
 
 
 def _parameters(target: Target) -> dict[str, object]:

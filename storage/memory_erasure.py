@@ -47,6 +47,15 @@ update subjects s
  where tenant_id = %(tenant)s and subject_id = %(subject)s and s.speakers <> '{}'
 """
 
+_FORMER_SPEAKERS = """
+update subject_states f
+   set speakers = (select coalesce(array_agg(name order by place), '{}')
+                     from unnest(f.speakers) with ordinality as n (name, place)
+                    where name = any((select s.speakers from subjects s
+                                       where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s)::text[]))
+ where tenant_id = %(tenant)s and subject_id = %(subject)s and f.speakers is not null
+"""
+
 
 class MemoryPlace(NamedTuple):
     """Whose a memory is, and which episodes it was taken from."""
@@ -95,7 +104,7 @@ def erase_memories(conn: Connection, tenant_id: str, subject_id: str, ids: Seque
         f"delete from memory_versions where {of_subject} and memory_id = any(%(ids)s)", parameters
     ).rowcount
     deleted = conn.execute(f"delete from memories where {of_subject} and id = any(%(ids)s)", parameters).rowcount
-    # The state does not change for anybody, so `updated_at` stays and no version is kept.
+    conn.execute(f"delete from passage_ends where {of_subject} and source_id = any(%(ids)s)", parameters)
     conn.execute(
         f"update memories set superseded_by = null where {of_subject} and superseded_by = any(%(ids)s)", parameters
     )
@@ -127,7 +136,8 @@ def erase_episodes(conn: Connection, tenant_id: str, subject_id: str, ids: Seque
         parameters,
     ).rowcount
     dead = conn.execute(
-        f"delete from runs where {of_subject} and kind = 'compile_episode' and params ->> 'episode_id' = any(%(texts)s)",
+        f"delete from runs where {of_subject} and kind = 'compile_episode'"
+        " and params ->> 'episode_id' = any(%(texts)s)",
         parameters,
     ).rowcount
     webhooks = conn.execute(
@@ -143,7 +153,9 @@ def erase_episodes(conn: Connection, tenant_id: str, subject_id: str, ids: Seque
         parameters,
     ).fetchone()
     facts = conn.execute(f"delete from support_facts where {of_subject}", parameters).rowcount
+    conn.execute(f"delete from passage_ends where {of_subject} and source_id = any(%(ids)s)", parameters)
     conn.execute(_SPEAKERS, parameters)
+    conn.execute(_FORMER_SPEAKERS, parameters)
     return {
         "episodes": gone[0] if gone else 0,
         "stage_outputs": outputs,

@@ -17,8 +17,8 @@ from storage.transactions import Connection
 _ADD = f"""
 insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, joinable, run_after, params,
                   request_id, traceparent, error, errors, finished_at, quarantined)
-values (%(id)s, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, %(state)s, %(unique_key)s, %(joinable)s, now() + %(delay)s,
-        %(params)s, %(request_id)s, %(traceparent)s, %(error)s,
+values (%(id)s, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, %(state)s, %(unique_key)s, %(joinable)s,
+        now() + %(delay)s, %(params)s, %(request_id)s, %(traceparent)s, %(error)s,
         case when %(error)s::text is null then '[]'::jsonb
              else jsonb_build_array(jsonb_build_object(
                  'at', now(), 'stage', %(stage)s::text, 'error', %(error)s::text)) end,

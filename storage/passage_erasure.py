@@ -48,7 +48,8 @@ def erase_passages(conn: Connection, tenant_id: str, subject_id: str, sources: S
         kept_terms = np.frombuffer(terms, dtype="<u4")[~owned]
         records[gone] = _blank(records[~gone])
         conn.execute(
-            "update passage_blocks set passages = %b, terms = %b where tenant_id = %s and subject_id = %s and block = %s",
+            "update passage_blocks set passages = %b, terms = %b"
+            " where tenant_id = %s and subject_id = %s and block = %s",
             (records.tobytes(), kept_terms.tobytes(), tenant_id, subject_id, block),
         )
         _erase_vectors(conn, tenant_id, subject_id, block, np.flatnonzero(gone))
@@ -75,9 +76,7 @@ def _blank(others: NDArray[np.void]) -> NDArray[np.void]:
     return blank
 
 
-def _erase_vectors(
-    conn: Connection, tenant_id: str, subject_id: str, block: int, rows: NDArray[np.intp]
-) -> None:
+def _erase_vectors(conn: Connection, tenant_id: str, subject_id: str, block: int, rows: NDArray[np.intp]) -> None:
     with conn.cursor(binary=True) as cursor:
         models = cursor.execute(_VECTORS, (tenant_id, subject_id, block)).fetchall()
     for model, scales, vectors in models:

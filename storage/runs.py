@@ -201,12 +201,17 @@ def advance(conn: Connection, run: Run, *, next_stage: str, output: bytes) -> bo
     cursor = conn.execute(_ADVANCE, {"id": run.id, "fence": run.fence, "stage": next_stage})
     if cursor.rowcount == 0:
         return False
+    keep_output(conn, run, run.stage, output)
+    return True
+
+
+def keep_output(conn: Connection, run: Run, stage: str, output: bytes) -> None:
+    """Keep something with the run until it is finished; under the name of a stage, or of what it is."""
     conn.execute(
         "insert into stage_outputs (run_id, tenant_id, stage, output) values (%s, %s, %s, %s)"
         " on conflict (run_id, stage) do update set output = excluded.output",
-        (run.id, run.tenant_id, run.stage, output),
+        (run.id, run.tenant_id, stage, output),
     )
-    return True
 
 
 def stage_output(conn: Connection, run: Run, stage: str) -> bytes | None:
