@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import class_row
 
 from storage.transactions import Connection
+
+#: What was erased: a subject with everything, or some of its memories and episodes.
+Scope = Literal["subject", "memory"]
+
+#: Whether a sweep has looked since, and found nothing.
+ProofState = Literal["unproved", "proved", "leftovers"]
 
 _COLUMNS = "id, tenant_id, scope, subject_sha256, erased_at, receipt, state, proof, proved_at"
 
@@ -34,11 +41,11 @@ class ErasureRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     tenant_id: str
-    scope: str
+    scope: Scope
     subject_sha256: bytes
     erased_at: datetime
     receipt: msgspec.Raw
-    state: str
+    state: ProofState
     proof: msgspec.Raw | None
     proved_at: datetime | None
 

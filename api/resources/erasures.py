@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from api.operations import Call, Operation
 from api.resources.admin_subjects import named_tenant, tenant_of
 from api.schemas.erasures import (
@@ -23,6 +25,7 @@ from api.schemas.subjects import SubjectPath
 from config.errors import BadRequest
 from pipelines import bulk_erasure, erasure_ledger, erasure_proof
 from pipelines.erasure import Asked, Erasure, erase_memory, erase_subject
+from pipelines.erasure_proof import Proof
 from pipelines.erasure_receipts import ErasureVerification
 from storage.erasures import ErasureRow
 from storage.subject_filters import SubjectFilter
@@ -127,7 +130,16 @@ def _erased(done: Erasure) -> SubjectErased:
 
 
 def _entry(row: ErasureRow) -> ErasureEntry:
-    return ErasureEntry(**{name: getattr(row, name) for name in ErasureEntry.__struct_fields__})
+    return ErasureEntry(
+        id=row.id,
+        tenant_id=row.tenant_id,
+        scope=row.scope,
+        erased_at=row.erased_at,
+        receipt=row.receipt,
+        state=row.state,
+        proof=msgspec.json.decode(row.proof, type=Proof) if row.proof is not None else None,
+        proved_at=row.proved_at,
+    )
 
 
 OPERATIONS = [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated
 from uuid import UUID
 
 import msgspec
@@ -12,6 +12,8 @@ from msgspec import Meta
 from api.schemas.admin_subjects import TenantQuery
 from api.schemas.fields import PRINTABLE, SubjectId
 from pipelines.bulk_erasure import FailedSubject
+from pipelines.erasure_proof import Proof
+from storage.erasures import ProofState, Scope
 from storage.subject_filters import MatchedSubject
 
 Reason = Annotated[
@@ -107,7 +109,7 @@ class ErasuresQuery(msgspec.Struct, kw_only=True):
     subject_id: (
         Annotated[str, Meta(max_length=256, description="What the subject was called; its hash is looked for.")] | None
     ) = None
-    state: Literal["unproved", "proved", "leftovers"] | None = None
+    state: ProofState | None = None
     cursor: UUID | None = None
     limit: Annotated[int, Meta(ge=1, le=200, description="How many at most.")] = 50
 
@@ -117,11 +119,11 @@ class ErasureEntry(msgspec.Struct, frozen=True, kw_only=True):
 
     id: UUID
     tenant_id: str
-    scope: Literal["subject", "memory"]
+    scope: Scope
     erased_at: datetime
     receipt: msgspec.Raw
-    state: Literal["unproved", "proved", "leftovers"]
-    proof: msgspec.Raw | None
+    state: ProofState
+    proof: Proof | None
     proved_at: datetime | None
 
 
