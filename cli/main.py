@@ -29,9 +29,14 @@ COMMANDS = {
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
     "schedules": "show what happens at regular times",
+    "export": "write a subject, or all of a tenant, as JSON lines",
+    "import": "take in what was exported; what was erased stays erased",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }
+
+#: Commands whose module is called otherwise: `import` is a word of the language.
+MODULES = {"import": "import_"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name == asked:
-            module = importlib.import_module(f"cli.{name.replace('-', '_')}")
+            module = importlib.import_module(f"cli.{MODULES.get(name, name.replace('-', '_'))}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)

@@ -32,7 +32,7 @@ CHECKS = [
 ]
 
 #: What asks for more than a valid request: a confirmed number, a checksum.
-NEVER_BY_CHANCE = {"/admin/subjects/bulk-delete", "/admin/import"}
+NEVER_BY_CHANCE = {"/admin/subjects/bulk-delete", "/admin/import", "/admin/import/lines"}
 
 
 def name(operation: Operation) -> str:
