@@ -38,7 +38,7 @@ update subjects s
                         where m.tenant_id = s.tenant_id and m.subject_id = s.subject_id),
        passage_count = (select coalesce(sum(octet_length(b.passages) / {RECORD.itemsize}), 0) from passage_blocks b
                          where b.tenant_id = s.tenant_id and b.subject_id = s.subject_id),
-       last_episode_at = e.newest_at,
+       last_episode_at = greatest(s.last_episode_at, e.newest_at),
        resolution_version = s.resolution_version + %(resolutions)s
   from (select count(*) as n, count(*) filter (where seq <= (select compiled_seq from subjects
                                                          where tenant_id = %(tenant)s and subject_id = %(subject)s))
@@ -121,7 +121,7 @@ def create_subject(conn: Connection, tenant_id: str, subject_id: str, row: bytes
     ).rowcount
     conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id))
     if created and row is not None:
-        known = [name for name in columns(conn, "subjects") if name != "created_at"]
+        known = columns(conn, "subjects")
         present = [name for (name,) in conn.execute("select json_object_keys(%s::json)", (row.decode(),))]
         names = [name for name in known if name in present]
         if names:
@@ -149,12 +149,14 @@ def insert(conn: Connection, table: str, tenant_id: str, subject_id: str, docume
     first = documents[0].decode()
     present = {name for (name,) in conn.execute("select json_object_keys(%s::json)", (first,))}
     names = [name for name in columns(conn, table) if name in present]
-    listed = ", ".join(names)
-    values = ", ".join(f"d.{name}" for name in names)
-    search = (", search", ", to_tsvector('english', d.content)") if table == "memories" else ("", "")
+    targets = ["tenant_id", "subject_id", *names]
+    values = ["%s", "%s", *(f"d.{name}" for name in names)]
+    if table == "memories":
+        targets.append("search")
+        values.append("to_tsvector('english', d.content)")
     return conn.execute(
-        f"insert into {table} (tenant_id, subject_id, {listed}{search[0]})"
-        f" select %s, %s, {values}{search[1]} from unnest(%s::text[]) as t (document)"
+        f"insert into {table} ({', '.join(targets)}) select {', '.join(values)}"
+        " from unnest(%s::text[]) as t (document)"
         f" cross join lateral json_populate_record(null::{table}, document::json) d"
         " on conflict do nothing",
         (tenant_id, subject_id, [document.decode() for document in documents]),

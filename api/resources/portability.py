@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+from api.inputs import body_lines
 from api.operations import Call, Operation, Stream
 from api.resources.admin_subjects import tenant_of
 from api.schemas.portability import ExportedSubject, ExportQuery, ImportLinesQuery, ImportRequest
@@ -40,7 +39,7 @@ def import_one(call: Call) -> Imported:
 
 
 def import_lines(call: Call) -> Imported:
-    lines = Lines(_sent_lines(call))
+    lines = Lines(body_lines(call.request, LONGEST_LINE))
     if not lines.next_document():
         raise BadRequest("the body holds no document")
     return import_document(call.services, lines, _wishes(call, call.query))
@@ -56,15 +55,6 @@ def _wishes(call: Call, said: ImportRequest | ImportLinesQuery) -> Wishes:
         by=call.principal.name,
         request_id=call.request_id,
     )
-
-
-def _sent_lines(call: Call) -> Iterator[bytes]:
-    """The lines of the body as they arrive; no more than one of them is in memory."""
-    body = call.request.bounded_stream
-    while line := body.readline(LONGEST_LINE + 1):
-        if len(line) > LONGEST_LINE:
-            raise BadRequest(f"a line is longer than {LONGEST_LINE} bytes")
-        yield line
 
 
 OPERATIONS = [

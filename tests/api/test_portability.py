@@ -100,7 +100,7 @@ def test_rows_that_are_none_are_refused(manual: Client, row: str) -> None:
     ):
         for preserve in (True, False):
             sent = {"document": body, "preserve_ids": preserve}
-            answer = manual.simulate_post("/admin/import", json=sent)
+            answer = manual.simulate_post("/admin/import", body=json.dumps(sent))
             assert answer.status_code in (400, 422), answer.json
     assert manual.simulate_get("/v1/subjects").json["total"] == 0
 

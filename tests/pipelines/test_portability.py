@@ -133,6 +133,7 @@ def test_what_comes_back_is_what_was_taken_out(story: Services) -> None:
     assert (done.episodes_imported, done.skipped_erased, done.indexing) == (3, 0, False)
     assert seen(story) == before
     again = document(story)
+    assert again["subject"] == taken["subject"]
     assert {**again, "exported_at": taken["exported_at"]} == taken
 
 
