@@ -33,6 +33,8 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
     "passage_ends",
     "support_facts",
     "health_states",
+    "provider_calls",
+    "provider_usage_subjects",
 )
 
 #: Tables that name subjects and stay (docs/erasure.md says why).
