@@ -16,6 +16,7 @@ from api.openapi import document
 from api.operations import Operation
 from api.request import ApiRequest
 from api.resources import (
+    admin_receipts,
     admin_subjects,
     context,
     docs,
@@ -26,6 +27,7 @@ from api.resources import (
     memory_templates,
     metrics,
     portability,
+    receipts,
     runs,
     service,
     subjects,
@@ -41,12 +43,14 @@ OPERATIONS: list[Operation] = [
     *episodes.OPERATIONS,
     *memories.OPERATIONS,
     *context.OPERATIONS,
+    *receipts.OPERATIONS,
     *subjects.OPERATIONS,
     *support.OPERATIONS,
     *memory_templates.OPERATIONS,
     *admin_subjects.OPERATIONS,
     *erasures.OPERATIONS,
     *portability.OPERATIONS,
+    *admin_receipts.OPERATIONS,
     *jobs.OPERATIONS,
     *runs.OPERATIONS,
     *service.OPERATIONS,

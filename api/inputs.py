@@ -21,8 +21,10 @@ _PIECE = 64 * 1024
 class JsonInput:
     """Decodes bodies of one type."""
 
-    def __init__(self, model: type[msgspec.Struct]) -> None:
+    def __init__(self, model: type[msgspec.Struct], *, is_optional: bool = False) -> None:
+        """`is_optional` reads nothing at all as the model's defaults."""
         self._model = model
+        self._is_optional = is_optional
         self._decode = msgspec.json.Decoder(model).decode
 
     def read(self, raw: bytes) -> Any:
@@ -31,6 +33,8 @@ class JsonInput:
         Raises:
             ValidationFailed: with every problem there is.
         """
+        if self._is_optional and not raw.strip():
+            return self._model()
         try:
             decoded = self._decode(raw)
         except (ValueError, RecursionError):

@@ -124,7 +124,7 @@ def _described(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
     if operation.body is not None:
         forms = [refs[form] for form in _forms(operation.body)]
         schema = forms[0] if len(forms) == 1 else {"anyOf": forms}
-        described["requestBody"] = {"required": True, "content": _json(schema)}
+        described["requestBody"] = {"required": not operation.body_is_optional, "content": _json(schema)}
     if operation.is_public:
         described["security"] = []
     described["responses"] = _responses(operation, refs)

@@ -74,6 +74,8 @@ class Operation:
     answers: dict[int, Any]
     tag: str
     body: type[msgspec.Struct] | None = None
+    #: A request without a body means the body's defaults.
+    body_is_optional: bool = False
     query: type[msgspec.Struct] | None = None
     path_fields: type[msgspec.Struct] | None = None
     headers: type[msgspec.Struct] | None = None
@@ -152,7 +154,7 @@ def _readers(operation: Operation, body_limit: int) -> Mapping[str, Read]:
             [(name, value) for name in names if (value := request.get_header(name))]
         )
     if operation.body is not None:
-        body = JsonInput(operation.body)
+        body = JsonInput(operation.body, is_optional=operation.body_is_optional)
         readers["body"] = lambda request, fields: body.read(body_bytes(request, body_limit))
     return readers
 

@@ -80,8 +80,6 @@ class Settings:
     api_threads: int = _setting(8, "Request threads of each API process", integer(1, 256))
     worker_processes: int = _setting(1, "Worker processes that `statewave up` starts", integer(1, 64))
     worker_threads: int = _setting(4, "Actor threads of each worker process", integer(1, 128))
-    receipt_signing_keys: Mapping[str, bytes] = _setting({}, "INTERIM", hmac_keys)
-    receipt_ed25519_keys: Mapping[str, bytes] = _setting({}, "INTERIM", ed25519_keys)
     pool_size: int = _setting(10, "Database connections of one process at most", integer(1, 200))
     statement_timeout_seconds: float = _setting(30.0, "Longest time one SQL statement may run", seconds(0.1, 3600))
     compiler_type: str = _setting("heuristic", "How memories are compiled", choice("heuristic"))
@@ -158,6 +156,15 @@ class Settings:
         "Port on which `statewave worker` serves Prometheus metrics; unset serves none",
         optional_integer(1, 65535),
     )
+    receipts_disabled: bool = _setting(
+        False, "Write no receipts, whatever tenants and requests ask for; looked at again on every call", boolean
+    )
+    receipt_signing_keys: Mapping[str, bytes] = _setting(
+        {}, "HMAC keys of receipts: a JSON object from key id to base64 of at least 32 bytes", hmac_keys
+    )
+    receipt_ed25519_keys: Mapping[str, bytes] = _setting(
+        {}, "Ed25519 keys of receipts: a JSON object from key id to base64 of a 32-byte seed", ed25519_keys
+    )
     log_format: str = _setting("text", "`text` for a terminal, `json` for a log collector", choice("text", "json"))
     log_level: str = _setting("INFO", "Lowest level that is logged", choice("DEBUG", "INFO", "WARNING", "ERROR"))
     sentry_dsn: str | None = _setting(None, "Sentry project that errors are reported to", optional_text)
@@ -198,6 +205,11 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 
 def _combination_problems(settings: Settings) -> list[str]:
     problems = []
+    if twice := settings.receipt_signing_keys.keys() & settings.receipt_ed25519_keys.keys():
+        problems.append(
+            f"{variable('receipt_ed25519_keys')}: {sorted(twice)[0]!r} is also a key of "
+            f"{variable('receipt_signing_keys')}; a key id must name one key"
+        )
     loopback = settings.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and settings.api_key is None and not settings.allow_open_access:
         problems.append(
@@ -214,6 +226,17 @@ def _combination_problems(settings: Settings) -> list[str]:
             "if it is meant to be reached"
         )
     return problems
+
+
+def receipts_disabled(settings: Settings) -> bool:
+    """Whether receipts are switched off at this moment: the environment of the process decides, read each time."""
+    now = os.environ.get(variable("receipts_disabled"))
+    if now is None:
+        return settings.receipts_disabled
+    try:
+        return boolean(now)
+    except ValueError:
+        return settings.receipts_disabled
 
 
 def with_env_file(environ: Mapping[str, str]) -> Mapping[str, str]:

@@ -8,7 +8,12 @@ from typing import Any
 from config.settings import Settings, variable
 
 #: Values of these are secrets: a table says only whether they are set.
-SECRETS = frozenset({"api_key", "database_url", "redis_url", "sentry_dsn", "webhook_secret", "webhook_url"})
+SECRETS = frozenset(
+    {
+        *("api_key", "database_url", "receipt_ed25519_keys", "receipt_signing_keys", "redis_url", "sentry_dsn"),
+        *("webhook_secret", "webhook_url"),
+    }
+)
 
 
 def markdown() -> str:

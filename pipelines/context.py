@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -18,8 +19,10 @@ import numpy as np
 from config.clock import utcnow
 from pipelines import context_text
 from pipelines.context_text import Delivered
+from pipelines.history import World, world_of
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
 from pipelines.services import Services
 from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
@@ -31,7 +34,8 @@ from storage import memories as memory_rows
 from storage.episodes import EpisodeWithBody
 from storage.passage_columns import Kind, PassageColumns
 from storage.rows import Episode, Memory
-from storage.transactions import Connection, tenant_transaction
+from storage.tenant_configs import config_text
+from storage.transactions import Connection
 
 #: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
 CANDIDATES_PER_TOKEN = 0.25
@@ -56,6 +60,9 @@ class ContextRequest(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str | None = None
     caller_type: str | None = None
     explain: bool = False
+    #: What was true then (valid time), and what was known then (time of record): `pipelines.history`.
+    as_of: datetime | None = None
+    known_at: datetime | None = None
 
 
 class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
@@ -73,6 +80,21 @@ class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
     receipt_id: str | None = None
     receipt_emitted: bool = False
     explain: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A bundle, and what a receipt says of how it came about."""
+
+    bundle: ContextBundle
+    #: The moment that everything was resolved against.
+    now: datetime
+    tenant_config: str | None
+    #: What was ranked; None where nothing is stored of the subject.
+    found: Found | None = None
+    #: What the ranking thought of the delivered sources.
+    scores: Mapping[UUID, float] = field(default_factory=dict)
+    decisions: PolicyDecisions | None = None
 
 
 class Policy(Protocol):
@@ -105,9 +127,27 @@ def assemble_context(
     Args:
         now: The clock: what "yesterday" counts from and what has expired.
     """
-    now = now or utcnow()
+    return assemble(services, tenant_id, request, policy=policy, now=now).bundle
+
+
+def assemble(
+    services: Services,
+    tenant_id: str,
+    request: ContextRequest,
+    *,
+    policy: Policy = AllowAll(),  # noqa: B008 - it has no state
+    now: datetime | None = None,
+    world: World | None = None,
+) -> Assembly:
+    """As `assemble_context`, with what a receipt says of it.
+
+    Args:
+        world: The subject as somebody saw it; None for the one that the request names.
+    """
+    now = now or request.as_of or request.known_at or utcnow()
+    world = world or world_of(request.known_at, request.as_of, now=utcnow())
     header = context_text.task_header(request.task, request.max_tokens)
-    with tenant_transaction(services.pool, tenant_id) as conn:
+    with world.open(services, tenant_id, request.subject_id) as conn:
         found = find_passages(
             conn,
             tenant_id,
@@ -116,31 +156,48 @@ def assemble_context(
             embedder=services.embedder,
             now=now,
             denied=policy.denied(conn, tenant_id, request),
+            world=world,
             cache=services.passages,
         )
         if found is None:
-            return _bundle(request, header)
+            return Assembly(_bundle(request, header), now, config_text(conn, tenant_id))
         situation = read_situation(
-            conn, tenant_id, request.subject_id, found, task=request.task, session_id=request.session_id
+            conn,
+            tenant_id,
+            request.subject_id,
+            found,
+            task=request.task,
+            session_id=request.session_id,
+            valid_at=request.as_of,
         )
         earlier: list[EarlierResolution] = []
         if situation is not None:
             found = in_situation(found, situation)
             header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
         if len(found.columns) == 0:
-            return _bundle(request, header, earlier=earlier)
+            return Assembly(_bundle(request, header, earlier=earlier), now, found.tenant_config, found)
         if not found.is_related:
-            return _bundle(request, context_text.with_nothing_related(header, request.max_tokens))
+            unrelated = context_text.with_nothing_related(header, request.max_tokens)
+            return Assembly(_bundle(request, unrelated), now, found.tenant_config, found)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
-    return _bundle(
-        request,
-        header,
-        delivered=_delivered(found, selection, memories, episodes, now),
-        memories=memories,
-        episodes=episodes,
-        earlier=earlier,
-        explain=_explain(found, situation, selection) if request.explain else None,
+    if request.as_of is None:
+        memories = {id: memory for id, memory in memories.items() if is_visible(memory, now)}
+    delivered = _delivered(found, selection, memories, episodes, now)
+    return Assembly(
+        _bundle(
+            request,
+            header,
+            delivered=delivered,
+            memories=memories,
+            episodes=episodes,
+            earlier=earlier,
+            explain=_explain(found, situation, selection) if request.explain else None,
+        ),
+        now,
+        found.tenant_config,
+        found,
+        {item.source: float(found.scores.total[item.row]) for item in reversed(delivered)},
     )
 
 
@@ -181,7 +238,7 @@ def _delivered(
             words = episode.body[start:stop]
         else:
             memory = memories.get(source)
-            if memory is None or not is_visible(memory, now):
+            if memory is None:
                 continue
             episode, words = None, memory.content
         if selection.cut is not None and selection.cut[0] == row:

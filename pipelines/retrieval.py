@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from config.clock import utcnow
 from pipelines.drafting import passages_of_episodes
-from pipelines.embedding import NO_MODEL, vectors_of
+from pipelines.embedding import vectors_of
+from pipelines.history import PRESENT, World
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.query import Query, parse_task
@@ -23,9 +24,10 @@ from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
+from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
-from storage.retrieval import Candidates, load_candidates
+from storage.retrieval import Candidates
 from storage.rows import Memory
 from storage.transactions import Connection
 
@@ -54,6 +56,10 @@ class Found:
     is_related: bool
     #: Whether it is recorded how any of the subject's sessions ended.
     has_resolutions: bool
+    #: How much of the subject was seen.
+    watermark: Watermark
+    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
+    tenant_config: str | None
 
 
 def find_passages(
@@ -65,6 +71,7 @@ def find_passages(
     embedder: Embedder | None,
     now: datetime,
     denied: Collection[UUID] = (),
+    world: World = PRESENT,
     cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
@@ -73,16 +80,9 @@ def find_passages(
         denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
             not even the statistics of the ranking depend on them.
         cache: Where large subjects are kept between requests.
+        world: The subject as it is, or as it stood.
     """
-    candidates = load_candidates(
-        conn,
-        tenant_id,
-        subject_id,
-        model=embedder.model if embedder else NO_MODEL,
-        dimensions=embedder.dimensions if embedder else 0,
-        waiting_limit=WAITING_EPISODES,
-        cache=cache,
-    )
+    candidates = world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=WAITING_EPISODES, cache=cache)
     if candidates is None:
         return None
     columns, speakers = _with_waiting(candidates, embedder)
@@ -97,7 +97,16 @@ def find_passages(
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
         is_related = relatedness(columns, query, vector, scores, matches).is_related
-    return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions)
+    return Found(
+        columns,
+        speakers,
+        query,
+        scores,
+        is_related,
+        candidates.has_resolutions,
+        candidates.watermark,
+        candidates.tenant_config,
+    )
 
 
 def rank_memories(

@@ -20,6 +20,7 @@ import msgspec
 from config.clock import utcnow
 from config.ids import uuid7
 from pipelines import dispatch, retention, webhook_admin
+from pipelines.receipts.reading import tombstone_expired
 from pipelines.services import Services
 from pipelines.support import health_alerts
 from storage import new_runs, run_dispatch, runs, schedules
@@ -80,6 +81,12 @@ SCHEDULES = (
         every=timedelta(minutes=1),
         catch_up="skip",
         work=lambda services: {"scheduled": health_alerts.sweep(services)},
+    ),
+    Schedule(
+        name="expire-receipts",
+        every=timedelta(hours=1),
+        offset=timedelta(minutes=27),
+        work=lambda services: {"tombstoned": tombstone_expired(services)},
     ),
     Schedule(
         name="purge-provider-calls",

@@ -7,6 +7,7 @@ and without any resolution of the subject nothing is read and nothing changes.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 import numpy as np
 
@@ -38,14 +39,26 @@ class Situation:
 
 
 def read_situation(
-    conn: Connection, tenant_id: str, subject_id: str, found: Found, *, task: str, session_id: str | None
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    found: Found,
+    *,
+    task: str,
+    session_id: str | None,
+    valid_at: datetime | None = None,
 ) -> Situation | None:
-    """Read how the subject's sessions ended, in one statement; None when no session matters to the request."""
+    """Read how the subject's sessions ended, in one statement; None when no session matters to the request.
+
+    Args:
+        valid_at: A moment of the past that the context is of: what was resolved later had not ended then.
+    """
     ends: list[SessionEnd] = []
     if found.has_resolutions:
         ends = [
             SessionEnd(row.session_id, row.status, row.resolution_summary, row.id, row.resolved_at)
             for row in resolutions.list_resolutions(conn, tenant_id, subject_id, limit=MOST_ENDS)
+            if valid_at is None or row.resolved_at is None or row.resolved_at <= valid_at
         ]
     if session_id is None and not ends:
         return None

@@ -15,11 +15,13 @@ import msgspec
 from psycopg import sql
 
 from storage.passage_erasure import count_passages, erase_passages
-from storage.subjects import TABLES_KEPT
+from storage.subjects import TABLES_THAT_OUTLIVE
 from storage.transactions import Connection
 
 #: What stays after an erasure on purpose; docs/erasure.md says why.
-TABLES_NOT_SWEPT = TABLES_KEPT | {"audit_log", "erasures", "erased_items", "receipt_tombstones", "receipt_chains"}
+TABLES_NOT_SWEPT = frozenset(
+    {*TABLES_THAT_OUTLIVE, "audit_log", "erasures", "erased_items", "receipt_tombstones", "receipt_chains"}
+)
 
 #: Rows of tables that are swept and stay nevertheless: the message that tells subscribers of the erasure itself.
 _ROWS_KEPT = {"webhook_deliveries": "event <> 'subject.deleted'"}

@@ -89,7 +89,8 @@ select {COLUMNS}
 
 _NEWEST = f"""
 select {COLUMNS} from memories
- where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
+ where tenant_id = %(tenant)s and subject_id = %(subject)s and status = 'active'
+   and (valid_to is null or valid_to > coalesce(%(now)s::timestamptz, now()))
    and (%(kind)s::text is null or kind = %(kind)s)
  order by created_at desc, id desc
  limit %(limit)s
@@ -270,11 +271,17 @@ def search_text(
         ).fetchall()
 
 
-def newest_memories(conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int) -> list[Memory]:
-    """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given."""
+def newest_memories(
+    conn: Connection, tenant_id: str, subject_id: str, *, kind: str | None, limit: int, now: datetime | None = None
+) -> list[Memory]:
+    """The newest visible memories. Index: memories_active, or memories_timeline where no kind is given.
+
+    Args:
+        now: The clock that tells what has expired; the database's if None.
+    """
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
-            _NEWEST, {"tenant": tenant_id, "subject": subject_id, "kind": kind, "limit": limit}
+            _NEWEST, {"tenant": tenant_id, "subject": subject_id, "kind": kind, "limit": limit, "now": now}
         ).fetchall()
 
 

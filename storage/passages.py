@@ -60,6 +60,10 @@ insert into passage_vectors (tenant_id, subject_id, model, block, scales, vector
 on conflict (tenant_id, subject_id, model, block) do update set scales = excluded.scales, vectors = excluded.vectors
 """
 
+_KEEP_END = """
+insert into passage_ends (tenant_id, subject_id, source_id, valid_until, known_to) values (%s, %s, %s, %s, %s)
+"""
+
 
 def load_passages(
     conn: Connection, tenant_id: str, subject_id: str, *, model: str, dimensions: int, from_block: int = 0
@@ -140,6 +144,7 @@ def write_blocks(
 def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime]) -> None:
     """Take the passages of superseded or tombstoned memories out of retrieval from a time on.
 
+    What they said before goes into `passage_ends`, which contexts of the past are made from (`storage.history`).
     Blocks that hold none of the sources are neither sent nor written.
     """
     if not sources:
@@ -151,11 +156,18 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
             " and exists (select 1 from unnest(%s::bytea[]) as id where position(id in passages) > 0) for update",
             (tenant_id, subject_id, list(ends)),
         ).fetchall()
+    former: list[tuple[str, str, UUID, int, datetime]] = []
     for block, passages in rows:
         records = np.frombuffer(passages, dtype=RECORD).copy()
         for source, end in ends.items():
-            records["valid_until"][records["source_id"] == np.void(source)] = end
+            own = records["source_id"] == np.void(source)
+            if own.any():
+                id = UUID(bytes=source)
+                former.append((tenant_id, subject_id, id, int(records["valid_until"][own][0]), sources[id]))
+            records["valid_until"][own] = end
         conn.execute(
             "update passage_blocks set passages = %b where tenant_id = %s and subject_id = %s and block = %s",
             (records.tobytes(), tenant_id, subject_id, block),
         )
+    with conn.cursor() as cursor:
+        cursor.executemany(_KEEP_END, former)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import LiteralString
 
 import msgspec
+from psycopg import sql
 from psycopg.rows import class_row
 
 from storage.transactions import Connection
 
-#: Longest wait for the tenant's chain: a context must not wait for a process that hangs.
-_LOCK_TIMEOUT = "set local lock_timeout = '2s'"
-
-_HEAD = "select length, head_hash from receipt_chains where tenant_id = %s for update"
+#: One message. The wait for the chain is bounded: a context must not wait for a process that hangs.
+_HEAD = """
+set local lock_timeout = '2s'; select length, head_hash from receipt_chains where tenant_id = {tenant} for update
+"""
 
 _FIRST = """
 insert into receipt_chains (tenant_id, length, head_hash) values (%s, 0, %s)
@@ -42,17 +44,14 @@ select {_COLUMNS}, t.tombstoned_at
   left join receipt_tombstones t on t.tenant_id = r.tenant_id and t.receipt_id = r.receipt_id
 """
 
-_PAGE = f"""
-{_JOINED}
- where (%(tenant)s::text is null or r.tenant_id = %(tenant)s) and (%(subject)s::text is null or r.subject_id = %(subject)s)
-   and (%(before)s::text is null or r.receipt_id < %(before)s)
-   and (%(from_id)s::text is null or r.receipt_id >= %(from_id)s)
-   and (%(since)s::timestamptz is null or r.created_at >= %(since)s)
-   and (%(until)s::timestamptz is null or r.created_at <= %(until)s)
-   and (%(tombstoned)s or t.tombstoned_at is null)
- order by r.receipt_id desc
- limit %(limit)s
-"""
+_CONDITIONS: dict[str, LiteralString] = {
+    "tenant_id": "r.tenant_id = %(tenant_id)s",
+    "subject_id": "r.subject_id = %(subject_id)s",
+    "since": "r.created_at >= %(since)s",
+    "until": "r.created_at <= %(until)s",
+    "from_id": "r.receipt_id >= %(from_id)s",
+    "before": "r.receipt_id < %(before)s",
+}
 
 _CHAIN = f"select {_COLUMNS}, null::timestamptz as tombstoned_at from receipts r where r.tenant_id = %s"
 
@@ -97,14 +96,29 @@ class StoredReceipt(NewReceipt, frozen=True, kw_only=True):
     tombstoned_at: datetime | None
 
 
+class ReceiptFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which receipts. Times are those at which they were written, bounds included."""
+
+    tenant_id: str | None = None
+    subject_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    #: The smallest id that `since` can have, so that the index ends the scan.
+    from_id: str | None = None
+    #: Only ids below this one.
+    before: str | None = None
+    include_tombstoned: bool = False
+
+
 def lock_chain(conn: Connection, tenant_id: str) -> ChainHead:
     """The head of the tenant's chain, locked until the transaction ends. Index: the primary key.
 
     Raises:
         psycopg.errors.LockNotAvailable: when somebody has held it for two seconds.
     """
-    conn.execute(_LOCK_TIMEOUT)
-    row = conn.execute(_HEAD, (tenant_id,)).fetchone()
+    cursor = conn.execute(sql.SQL(_HEAD).format(tenant=sql.Literal(tenant_id)))
+    cursor.nextset()
+    row = cursor.fetchone()
     if row is None:
         row = conn.execute(_FIRST, (tenant_id, bytes(32))).fetchone()
     assert row is not None
@@ -123,38 +137,25 @@ def find(conn: Connection, tenant_id: str | None, receipt_id: str) -> StoredRece
         return cursor.execute(_JOINED + condition, (receipt_id, tenant_id, tenant_id)).fetchone()
 
 
-def page(
-    conn: Connection,
-    *,
-    tenant_id: str | None,
-    subject_id: str | None,
-    since: datetime | None,
-    until: datetime | None,
-    from_id: str | None,
-    before: str | None,
-    include_tombstoned: bool,
-    limit: int,
-) -> list[StoredReceipt]:
-    """Receipts by descending id. Indexes: receipts_subject, or the primary key where no subject is named.
-
-    Args:
-        from_id: smallest id of `since`, so that the index ends the scan.
-        before: only ids below this one.
-    """
+def page(conn: Connection, which: ReceiptFilter, *, limit: int, offset: int = 0) -> list[StoredReceipt]:
+    """Receipts by descending id. Indexes: receipts_subject, receipts_subject_anywhere or the primary key."""
+    conditions = [condition for name, condition in _CONDITIONS.items() if getattr(which, name) is not None]
+    if not which.include_tombstoned:
+        conditions.append("t.tombstoned_at is null")
+    where = " and ".join(conditions) or "true"
     with conn.cursor(row_factory=class_row(StoredReceipt)) as cursor:
         return cursor.execute(
-            _PAGE,
-            {
-                "tenant": tenant_id,
-                "subject": subject_id,
-                "since": since,
-                "until": until,
-                "from_id": from_id,
-                "before": before,
-                "tombstoned": include_tombstoned,
-                "limit": limit,
-            },
+            f"{_JOINED} where {where} order by r.receipt_id desc limit %(limit)s offset %(offset)s",
+            {**msgspec.structs.asdict(which), "limit": limit, "offset": offset},
         ).fetchall()
+
+
+def count(conn: Connection, tenant_id: str, subject_id: str) -> int:
+    """How many receipts there are of a subject. Index: receipts_subject."""
+    row = conn.execute(
+        "select count(*) from receipts where tenant_id = %s and subject_id = %s", (tenant_id, subject_id)
+    ).fetchone()
+    return row[0] if row else 0
 
 
 def chain(conn: Connection, tenant_id: str, *, from_seq: int, limit: int) -> Sequence[StoredReceipt]:
@@ -169,6 +170,15 @@ def chain_head(conn: Connection, tenant_id: str) -> ChainHead:
     """The head of the tenant's chain, without locking it."""
     row = conn.execute("select length, head_hash from receipt_chains where tenant_id = %s", (tenant_id,)).fetchone()
     return ChainHead(length=row[0], hash=bytes(row[1])) if row else ChainHead(length=0, hash=bytes(32))
+
+
+def retained(conn: Connection) -> list[tuple[str, int]]:
+    """Tenants whose receipts are hidden after a time, and after how many days."""
+    rows = conn.execute(
+        "select tenant_id, config->'receipt_retention_days' from tenant_configs"
+        " where jsonb_typeof(config->'receipt_retention_days') = 'number'"
+    ).fetchall()
+    return [(tenant_id, int(days)) for tenant_id, days in rows if days > 0]
 
 
 def seq_at(conn: Connection, tenant_id: str, moment: datetime) -> int | None:

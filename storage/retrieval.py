@@ -8,14 +8,17 @@ from functools import partial
 from typing import Any
 
 from storage.episodes import UncompiledEpisode, uncompiled_episodes
+from storage.history import Watermark
 from storage.passage_cache import LARGE, Key, PassageCache
 from storage.passage_columns import PassageColumns
 from storage.passages import decode_blocks
+from storage.tenant_configs import CONFIG_SQL
 from storage.transactions import Connection
 
 #: Of a large subject only the versions of its blocks: a process that keeps large subjects may have them already.
-_CANDIDATES = """
+_CANDIDATES = f"""
 select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, s.resolution_version > 0,
+       s.created_at, s.passage_count, pg_current_snapshot()::text, {CONFIG_SQL},
        is_large, b.block, b.xmin::text, v.xmin::text,
        case when not is_large then b.passages end, case when not is_large then b.terms end,
        case when not is_large then v.scales end, case when not is_large then v.vectors end
@@ -50,6 +53,9 @@ class Candidates:
     speakers: list[str]
     waiting: list[UncompiledEpisode]
     has_resolutions: bool
+    watermark: Watermark
+    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
+    tenant_config: str | None
 
 
 def load_candidates(
@@ -77,8 +83,9 @@ def load_candidates(
         rows = cursor.execute(_CANDIDATES, parameters).fetchall()
     if not rows:
         return None
-    uncompiled, compiled_seq, last_seq, speakers, has_resolutions, is_large = rows[0][:6]
-    rows = [row[6:] for row in rows if row[6] is not None]
+    uncompiled, compiled_seq, last_seq, speakers, has_resolutions = rows[0][:5]
+    since, passages, snapshot, config, is_large = rows[0][5:10]
+    rows = [row[10:] for row in rows if row[10] is not None]
     if cache is not None and is_large:
         versions = {block: (version, vectors) for block, version, vectors, *_ in rows}
         read = partial(_read_blocks, conn, (tenant_id, subject_id, model), dimensions)
@@ -90,7 +97,20 @@ def load_candidates(
     if uncompiled:
         after = max(compiled_seq, last_seq - waiting_limit)
         waiting = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit)
-    return Candidates(columns=columns, speakers=speakers, waiting=waiting, has_resolutions=has_resolutions)
+    return Candidates(
+        columns=columns,
+        speakers=speakers,
+        waiting=waiting,
+        has_resolutions=has_resolutions,
+        watermark=Watermark(
+            subject_since=since,
+            passages=passages,
+            compiled_seq=compiled_seq,
+            last_seq=last_seq,
+            snapshot=snapshot,
+        ),
+        tenant_config=config,
+    )
 
 
 def _read_blocks(conn: Connection, key: Key, dimensions: int, blocks: Sequence[int]) -> dict[int, PassageColumns]:

@@ -28,17 +28,19 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
     "episodes",
     "resolutions",
     "resolution_changes",
-    "resolution_versions",
-    "subject_states",
-    "passage_ends",
     "support_facts",
     "health_states",
     "provider_calls",
     "provider_usage_subjects",
+    "resolution_versions",
+    "subject_states",
+    "passage_ends",
+    # Behind memories and episodes, whose deletion writes it.
+    "partial_erasures",
 )
 
-#: Tables that name subjects and stay (docs/erasure.md says why).
-TABLES_KEPT = frozenset({"receipts", "partial_erasures"})
+#: Tables that name a subject and outlive it: proof of what was delivered is kept (contract: governance §2.13).
+TABLES_THAT_OUTLIVE = ("receipts",)
 
 _RESERVE = """
 insert into subjects as s (tenant_id, subject_id, episode_count, last_seq, last_episode_at)
@@ -222,12 +224,8 @@ def erase(conn: Connection, tenant_id: str, subject_id: str) -> ErasedRows:
             counts[table] = conn.execute(
                 f"delete from {table} where tenant_id = %s and subject_id = %s", subject
             ).rowcount
-    # The mark that receipts cannot be replayed any more names the subject, so it stays only where there are receipts.
-    conn.execute(
-        "delete from partial_erasures p where tenant_id = %s and subject_id = %s and not exists ("
-        " select 1 from receipts r where r.tenant_id = p.tenant_id and r.subject_id = p.subject_id)",
-        subject,
-    )
+    # It was written by the deletions above.
+    del counts["partial_erasures"]
     counts["subjects"] = conn.execute("delete from subjects where tenant_id = %s and subject_id = %s", subject).rowcount
     return ErasedRows(erased_at=erased_at[0], counts=counts, episode_ids=ids["episodes"], memory_ids=ids["memories"])
 

@@ -13,6 +13,8 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.health_states import HealthState
+from storage.history import Watermark
+from storage.tenant_configs import CONFIG_SQL
 from storage.transactions import Connection
 
 #: Newest episodes that health looks at (contract: core §7.1).
@@ -21,8 +23,9 @@ WINDOW_EPISODES = 200
 #: Characters of an episode that are compared for repeated issues.
 COMPARED_CHARS = 4000
 
-_KEPT = """
-select s.created_at, s.last_seq, s.resolution_version, f.facts, h.score, h.alert_state, h.version, h.next_check_at
+_KEPT = f"""
+select s.last_seq, s.resolution_version, f.facts, h.score, h.alert_state, h.version, h.next_check_at,
+       s.created_at, s.passage_count, s.compiled_seq, pg_current_snapshot()::text, {CONFIG_SQL}
   from subjects s
   left join support_facts f
     on f.tenant_id = s.tenant_id and f.subject_id = s.subject_id and f.last_seq = s.last_seq
@@ -97,6 +100,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     resolution_version: int
     facts: bytes | None
     health: HealthState | None
+    watermark: Watermark
+    #: The tenant's document as `pipelines.tenant_config.parse` reads it.
+    tenant_config: str | None
 
 
 class SessionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -127,18 +133,23 @@ def kept(conn: Connection, tenant_id: str, subject_id: str) -> Kept | None:
         row = cursor.execute(_KEPT, {"tenant": tenant_id, "subject": subject_id}).fetchone()
     if row is None:
         return None
-    began_at, last_seq, resolution_version, facts, score, alert_state, version, next_check_at = row
+    last_seq, resolution_version, facts, score, alert_state, version, next_check_at = row[:7]
+    since, passages, compiled_seq, snapshot, config = row[7:]
     health = (
         HealthState(score=score, alert_state=alert_state, version=version, next_check_at=next_check_at)
         if version is not None
         else None
     )
     return Kept(
-        began_at=began_at,
+        began_at=since,
         last_seq=last_seq,
         resolution_version=resolution_version,
         facts=bytes(facts) if facts is not None else None,
         health=health,
+        watermark=Watermark(
+            subject_since=since, passages=passages, compiled_seq=compiled_seq, last_seq=last_seq, snapshot=snapshot
+        ),
+        tenant_config=config,
     )
 
 

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Self, TypeAlias
+from typing import Any, LiteralString, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -38,7 +38,7 @@ POOL_TIMEOUT_SECONDS = 5.0
 #: the first transaction, and '' is the default tenant.
 _NO_TENANT = "\t"
 
-_BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
+_BEGIN = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
 _BEGIN_SNAPSHOT = (
     "begin isolation level repeatable read, read only; set local role statewave_app;"
@@ -116,6 +116,14 @@ def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 
 @contextlib.contextmanager
+def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[Connection]:
+    """A transaction as `tenant_transaction` opens it in which all statements see the same rows: for reading what one
+    answer is made of. A write may fail where somebody else wrote since the first statement."""
+    with _transaction(pool, _begin("statewave_app", tenant_id, " isolation level repeatable read")) as conn:
+        yield conn
+
+
+@contextlib.contextmanager
 def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> Iterator[Connection]:
     """A transaction over all tenants, for sweeps and operators.
 
@@ -134,9 +142,9 @@ def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 
 @lru_cache(maxsize=1024)
-def _begin(role: str, tenant_id: str) -> sql.Composed:
+def _begin(role: str, tenant_id: str, mode: LiteralString = "") -> sql.Composed:
     # One simple-protocol message carries all three statements: one round trip instead of three.
-    return sql.SQL(_BEGIN).format(role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+    return sql.SQL(_BEGIN).format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
 
 
 @contextlib.contextmanager

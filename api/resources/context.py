@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
-from api.schemas.context import ContextCreate
-from pipelines.context import ContextBundle, ContextRequest, assemble_context
+from api.schemas.context import ContextCreate, correlation
+from pipelines.context import ContextBundle, ContextRequest, assemble
+from pipelines.receipts.emission import with_receipt
 
 
 def create(call: Call) -> ContextBundle:
     asked = call.body
-    return assemble_context(
+    request = ContextRequest(
+        subject_id=asked.subject_id,
+        task=asked.task,
+        max_tokens=asked.max_tokens or call.services.settings.default_max_context_tokens,
+        session_id=asked.session_id,
+        caller_id=asked.caller_id,
+        caller_type=asked.caller_type,
+        explain=asked.explain,
+        as_of=asked.as_of,
+        known_at=asked.known_at,
+    )
+    assembly = assemble(call.services, call.tenant_id, request)
+    return with_receipt(
         call.services,
         call.tenant_id,
-        ContextRequest(
-            subject_id=asked.subject_id,
-            task=asked.task,
-            max_tokens=asked.max_tokens or call.services.settings.default_max_context_tokens,
-            session_id=asked.session_id,
-            caller_id=asked.caller_id,
-            caller_type=asked.caller_type,
-            explain=asked.explain,
-        ),
+        assembly,
+        request,
+        asked=asked.emit_receipt,
+        correlation=correlation(asked),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.schemas.context import correlation
 from api.schemas.subjects import SubjectPath
 from api.schemas.support import (
     HandoffCreate,
@@ -11,8 +12,9 @@ from api.schemas.support import (
     ResolutionsQuery,
     SubjectHealth,
 )
+from pipelines.receipts.emission import handoff_with_receipt
 from pipelines.support.figures import read_health, read_service_levels
-from pipelines.support.handoff import Handoff, hand_over
+from pipelines.support.handoff import Handoff, HandoffRequest, brief
 from pipelines.support.resolutions import list_resolutions, record_resolution
 from pipelines.support.sla import ServiceLevels
 from storage.resolutions import Resolution
@@ -46,13 +48,21 @@ def resolutions(call: Call) -> list[Resolution]:
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
-    return hand_over(
-        call.services,
-        call.tenant_id,
+    request = HandoffRequest(
         subject_id=asked.subject_id,
         session_id=asked.session_id,
         reason=asked.reason,
         max_tokens=asked.max_tokens,
+        caller_id=asked.caller_id,
+        caller_type=asked.caller_type,
+    )
+    return handoff_with_receipt(
+        call.services,
+        call.tenant_id,
+        brief(call.services, call.tenant_id, request),
+        request,
+        asked=asked.emit_receipt,
+        correlation=correlation(asked),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from api.schemas.context import ShortId
+from api.schemas.context import Receipted
 from api.schemas.fields import JsonObject, Moment, SessionId, SubjectId, as_utc
 from api.schemas.timeline import Offset
 from pipelines.support.health import Factor
@@ -44,19 +44,13 @@ class ResolutionsQuery(msgspec.Struct, kw_only=True):
     offset: Offset = 0
 
 
-class HandoffCreate(msgspec.Struct, kw_only=True):
+class HandoffCreate(Receipted, kw_only=True):
     """Which session is handed over, and why."""
 
     subject_id: SubjectId
     session_id: SessionId
     reason: Annotated[str, Meta(max_length=256, description="Why it is handed over.")] = "escalation"
     max_tokens: Annotated[int, Meta(ge=1, le=16_000, description="Budget of `handoff_notes`.")] = 4000
-    emit_receipt: bool | None = None
-    query_id: ShortId | None = None
-    task_id: ShortId | None = None
-    parent_receipt_id: Annotated[str, Meta(max_length=26)] | None = None
-    caller_id: Annotated[str, Meta(max_length=256)] | None = None
-    caller_type: ShortId | None = None
 
 
 class LevelsQuery(msgspec.Struct, kw_only=True):

@@ -43,9 +43,7 @@ class Keyring:
     @classmethod
     def of(cls, settings: Settings) -> Keyring:
         """The keys of a process."""
-        private = {
-            id: Ed25519PrivateKey.from_private_bytes(seed) for id, seed in settings.receipt_ed25519_keys.items()
-        }
+        private = {id: Ed25519PrivateKey.from_private_bytes(seed) for id, seed in settings.receipt_ed25519_keys.items()}
         return cls(settings.receipt_signing_keys, private, {id: key.public_key() for id, key in private.items()})
 
     def algorithm_of(self, key_id: str) -> str | None:
@@ -85,6 +83,19 @@ class Keyring:
             return False
         # Upper-case digits would be the same number, but not the signature that was written.
         return signature == signature.lower()
+
+
+_opened: list[tuple[Settings, Keyring]] = []
+
+
+def keyring_of(settings: Settings) -> Keyring:
+    """The keys of a process, read once."""
+    for known, keyring in _opened:
+        if known is settings:
+            return keyring
+    keyring = Keyring.of(settings)
+    _opened[:] = [(settings, keyring)]
+    return keyring
 
 
 def public_keys(keyring: Keyring) -> list[dict[str, str]]:

@@ -7,7 +7,7 @@ added, and are kept for as long.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
 
@@ -16,7 +16,8 @@ import msgspec
 from pipelines.support.repeat_issues import Repeat, find_repeats
 from storage import support_facts
 from storage.health_states import HealthState
-from storage.support_facts import SessionRow
+from storage.history import Watermark
+from storage.support_facts import Kept, SessionRow
 from storage.transactions import Connection
 
 #: Newest resolutions that health looks at (contract: core §7.1).
@@ -66,6 +67,11 @@ class Snapshot:
     facts: SubjectFacts
     health: HealthState | None
     exists: bool
+    watermark: Watermark | None = field(default=None, compare=False)
+    #: The tenant's document as `pipelines.tenant_config.parse` reads it; None also where there is no subject.
+    tenant_config: str | None = field(default=None, compare=False)
+    #: What was seen, where the facts have been worked out anew and not been kept yet.
+    to_keep: Kept | None = field(default=None, compare=False)
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -74,18 +80,41 @@ _decode = msgspec.msgpack.Decoder(SubjectFacts).decode
 
 def load_facts(conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
     """The subject's facts: one statement while they hold; two more work them out anew and keep them."""
+    snapshot = read_facts(conn, tenant_id, subject_id)
+    keep_facts(conn, tenant_id, subject_id, snapshot)
+    return snapshot
+
+
+def read_facts(conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+    """As `load_facts`, without writing anything."""
     seen = support_facts.kept(conn, tenant_id, subject_id)
     if seen is None:
         return Snapshot(SubjectFacts(), None, exists=False)
-    if seen.facts is not None:
-        try:
-            return Snapshot(_decode(seen.facts), seen.health, exists=True)
-        except msgspec.ValidationError:
-            # Kept by a version of the server that saw other facts.
-            pass
-    facts = facts_of(support_facts.sessions(conn, tenant_id, subject_id))
-    support_facts.keep(conn, tenant_id, subject_id, seen, _encode(facts))
-    return Snapshot(facts, seen.health, exists=True)
+    facts, to_keep = _decoded(seen.facts), None
+    if facts is None:
+        facts, to_keep = facts_of(support_facts.sessions(conn, tenant_id, subject_id)), seen
+    return Snapshot(
+        facts,
+        seen.health,
+        exists=True,
+        watermark=seen.watermark,
+        tenant_config=seen.tenant_config,
+        to_keep=to_keep,
+    )
+
+
+def keep_facts(conn: Connection, tenant_id: str, subject_id: str, snapshot: Snapshot) -> None:
+    """Keep facts that were worked out anew."""
+    if snapshot.to_keep is not None:
+        support_facts.keep(conn, tenant_id, subject_id, snapshot.to_keep, _encode(snapshot.facts))
+
+
+def _decoded(kept: bytes | None) -> SubjectFacts | None:
+    try:
+        return _decode(kept) if kept is not None else None
+    except msgspec.ValidationError:
+        # Kept by a version of the server that saw other facts.
+        return None
 
 
 def facts_of(rows: Sequence[SessionRow]) -> SubjectFacts:

@@ -6,12 +6,15 @@ Everything in the brief is quoted or counted from what is stored; each line says
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import msgspec
 
 from config.clock import utcnow
+from pipelines.history import PRESENT, World
+from pipelines.policy_decisions import PolicyDecisions
 from pipelines.services import Services
 from pipelines.support import handoff_lines
 from pipelines.support.attempts import attempts, first_words
@@ -19,16 +22,17 @@ from pipelines.support.brief import keep_within, render
 from pipelines.support.excerpts import excerpt, one_line
 from pipelines.support.facts import Session, SubjectFacts
 from pipelines.support.handoff_lines import Content
-from pipelines.support.health import Factor, Health
-from pipelines.support.health_alerts import check_health
+from pipelines.support.health import Factor, Health, assess
+from pipelines.support.health_alerts import settle_health
 from pipelines.support.health_webhooks import tell_webhooks
 from pipelines.support.repeat_issues import SAME_ISSUE, keywords
 from pipelines.support.sla import open_seconds, service_totals
 from pipelines.tokens import count_tokens
 from storage import memories as memory_rows
 from storage.handoffs import Limits, QuotableEpisode, quotable_episodes
+from storage.history import Watermark
 from storage.rows import Memory
-from storage.transactions import tenant_transaction
+from storage.tenant_configs import config_text
 
 #: Limits of the contract (core §7.3).
 FACTS_READ, FACTS_TOLD, FACTS_SUMMED_UP = 20, 8, 3
@@ -76,6 +80,31 @@ class Handoff(msgspec.Struct, frozen=True, kw_only=True):
     receipt_emitted: bool = False
 
 
+class HandoffRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked for. `max_tokens` bounds the notes."""
+
+    subject_id: str
+    session_id: str
+    reason: str = "escalation"
+    max_tokens: int = 4000
+    caller_id: str | None = None
+    caller_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Briefing:
+    """A handoff, and what a receipt says of how it came about."""
+
+    handoff: Handoff
+    #: The facts and the episodes that it quotes.
+    facts: Sequence[Memory]
+    episodes: Sequence[QuotableEpisode]
+    tenant_config: str | None
+    #: How much of the subject was seen; None where nothing is stored of it.
+    watermark: Watermark | None
+    decisions: PolicyDecisions | None = None
+
+
 def hand_over(
     services: Services,
     tenant_id: str,
@@ -91,17 +120,40 @@ def hand_over(
     Args:
         now: The clock that ages and deadlines count from.
     """
+    request = HandoffRequest(subject_id=subject_id, session_id=session_id, reason=reason, max_tokens=max_tokens)
+    return brief(services, tenant_id, request, now=now).handoff
+
+
+def brief(
+    services: Services,
+    tenant_id: str,
+    request: HandoffRequest,
+    *,
+    now: datetime | None = None,
+    world: World = PRESENT,
+) -> Briefing:
+    """As `hand_over`, with what a receipt says of it.
+
+    Args:
+        world: The subject as it is, or as somebody saw it. Only the health of the present is written down.
+    """
     now = now or utcnow()
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        health, snapshot = check_health(conn, tenant_id, subject_id, now=now, tell=tell_webhooks(services.settings))
-        facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ)
+    subject_id, session_id = request.subject_id, request.session_id
+    with world.open(services, tenant_id, subject_id) as conn:
+        snapshot = world.facts(conn, tenant_id, subject_id)
+        facts = memory_rows.newest_memories(conn, tenant_id, subject_id, kind="profile_fact", limit=FACTS_READ, now=now)
         episodes = quotable_episodes(conn, tenant_id, subject_id, session_id, limits=LIMITS)
-    content = _content(subject_id, session_id, reason, now, health, snapshot.facts, facts, episodes)
-    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=max_tokens))
-    return Handoff(
+        config = snapshot.tenant_config if snapshot.exists else config_text(conn, tenant_id)
+    health = assess(snapshot.facts, now=now)
+    if world is PRESENT:
+        tell = tell_webhooks(services.settings)
+        settle_health(services.pool, tenant_id, subject_id, health, snapshot, now=now, tell=tell)
+    content = _content(subject_id, session_id, request.reason, now, health, snapshot.facts, facts, episodes)
+    notes, origins = render(keep_within(handoff_lines.lines_of(content), budget=request.max_tokens))
+    handoff = Handoff(
         subject_id=subject_id,
         session_id=session_id,
-        reason=reason,
+        reason=request.reason,
         generated_at=now,
         customer_summary=content.customer_summary,
         active_issue=content.issue,
@@ -115,6 +167,14 @@ def hand_over(
         handoff_notes=notes,
         token_estimate=count_tokens(notes),
         provenance=_provenance(content, origins),
+    )
+    quoted = {*handoff.provenance["episode_ids"], *handoff.provenance["context_episode_ids"]}
+    return Briefing(
+        handoff,
+        facts=content.facts,
+        episodes=[episode for episode in episodes if str(episode.id) in quoted],
+        tenant_config=config,
+        watermark=snapshot.watermark,
     )
 
 

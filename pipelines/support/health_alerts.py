@@ -20,12 +20,12 @@ import structlog
 
 from config.clock import utcnow
 from pipelines.services import Services
-from pipelines.support.facts import Snapshot, load_facts
+from pipelines.support.facts import Snapshot, keep_facts, load_facts
 from pipelines.support.health import Health, State, assess, next_change_by_time, state_of
 from storage import health_states, runs
 from storage.health_states import HealthState
 from storage.rows import Run
-from storage.transactions import Connection, operator_transaction, tenant_transaction
+from storage.transactions import Connection, Pool, operator_transaction, tenant_transaction
 
 log = structlog.get_logger()
 
@@ -102,6 +102,27 @@ def check_health(
         if outcome == "written" or (outcome == "score outdated" and leave_score_to_others):
             break
     return health, snapshot
+
+
+def settle_health(
+    pool: Pool, tenant_id: str, subject_id: str, health: Health, snapshot: Snapshot, *, now: datetime, tell: Tell
+) -> None:
+    """Write down what was read in a snapshot and is news: facts worked out anew, and the health. In a transaction of
+    its own, if there is anything to write; who has seen a newer state writes that instead."""
+    if not snapshot.exists or (snapshot.to_keep is None and not _is_news(health, snapshot, now)):
+        return
+    with tenant_transaction(pool, tenant_id) as conn:
+        keep_facts(conn, tenant_id, subject_id, snapshot)
+        if _record(conn, tenant_id, subject_id, health, snapshot, now, tell) == "state outdated":
+            check_health(conn, tenant_id, subject_id, now=now, tell=tell)
+
+
+def _is_news(health: Health, snapshot: Snapshot, now: datetime) -> bool:
+    seen = snapshot.health
+    if seen is None:
+        return True
+    current = next_alert_state(seen.alert_state, health.score)
+    return not _same(seen, health.score, current, next_change_by_time(snapshot.facts, now=now))
 
 
 def evaluate(services: Services, run: Run, *, tell: Tell = log_change) -> Run | None:

@@ -22,7 +22,12 @@ comment on table receipts is 'What was delivered, to whom, under which policy. R
 comment on column receipts.canonical is 'The body without its signature, as the very bytes that were signed and hashed; the only copy, so no other can disagree with it.';
 comment on column receipts.chain_hash is 'SHA-256 of the canonical body with its signature: what the next receipt of the tenant names as its previous_hash.';
 create index receipts_subject on receipts (tenant_id, subject_id, receipt_id desc);
+create index receipts_subject_anywhere on receipts (subject_id, receipt_id desc);
+create index receipts_id on receipts (receipt_id);
 create index receipts_age on receipts (tenant_id, created_at);
+
+create trigger append_only before update or delete on receipts for each row execute function refuse_change();
+create trigger append_only_whole before truncate on receipts for each statement execute function refuse_change();
 
 create table receipt_tombstones (
     tenant_id text not null,

@@ -12,4 +12,4 @@ def test_every_table_with_a_subject_is_erased(pool: Pool) -> None:
             "select table_name from information_schema.columns"
             " where table_schema = 'public' and column_name = 'subject_id' and table_name <> 'subjects'"
         ).fetchall()
-    assert {name for (name,) in rows} == set(subjects.TABLES_OF_A_SUBJECT) | subjects.TABLES_KEPT
+    assert {name for (name,) in rows} == {*subjects.TABLES_OF_A_SUBJECT, *subjects.TABLES_THAT_OUTLIVE}

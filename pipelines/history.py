@@ -1,0 +1,292 @@
+"""Which world a context is made of: the subject as it is, as it stood, or as things were.
+
+Two times, as in every bitemporal store. `known_at` is the time of record: what did we know then. `valid_at` (on the
+wire `as_of`) is the time things happen in: what was true then. Without either it is the present. All of them go through
+one ranking and one packing; a world only says what there is to rank.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+
+from config.errors import ValidationFailed
+from pipelines.embedding import NO_MODEL, vectors_of
+from pipelines.passages import columns_of, memory_passage
+from pipelines.services import Embedder, Services
+from pipelines.support.facts import Snapshot, SubjectFacts, facts_of, read_facts
+from storage import history, support_facts
+from storage.episodes import uncompiled_episodes
+from storage.history import Watermark
+from storage.passage_cache import PassageCache
+from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
+from storage.passages import BLOCK, decode_blocks
+from storage.retrieval import Candidates, load_candidates
+from storage.tenant_configs import config_text
+from storage.transactions import Connection, tenant_snapshot
+
+
+class HistoryGone(Exception):
+    """What a receipt's reader saw cannot be seen any more; `reason` says why."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason = reason
+        super().__init__(message)
+
+
+class World(Protocol):
+    """Where the passages and memories of a context come from."""
+
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str
+    ) -> contextlib.AbstractContextManager[Connection]:
+        """A transaction in which every query sees this world."""
+
+    def load(
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
+    ) -> Candidates | None:
+        """Everything retrievable of the subject; None for an unknown one."""
+
+    def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+        """What is known of the subject's sessions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """The subject as it is."""
+
+    @contextlib.contextmanager
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Connection]:
+        with tenant_snapshot(services.pool, tenant_id) as conn:
+            yield conn
+
+    def load(
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
+    ) -> Candidates | None:
+        return load_candidates(
+            conn,
+            tenant_id,
+            subject_id,
+            model=_model(embedder),
+            dimensions=embedder.dimensions if embedder else 0,
+            waiting_limit=waiting_limit,
+            cache=cache,
+        )
+
+    def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+        return read_facts(conn, tenant_id, subject_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """The subject as it stood at a time of record, or exactly as a receipt's reader saw it."""
+
+    known_at: datetime | None
+    #: What the reader saw; None finds it by the time.
+    watermark: Watermark | None = None
+    #: Labels as they were, for replaying a decision; else those of now decide what a caller may see.
+    labels_then: bool = False
+
+    @contextlib.contextmanager
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Connection]:
+        with tenant_snapshot(services.pool, tenant_id) as conn:
+            seen = self.watermark
+            if seen is None and self.known_at is not None:
+                seen = history.watermark_at(conn, tenant_id, subject_id, self.known_at)
+            history.look_back(
+                conn,
+                snapshot=self.watermark.snapshot if self.watermark else "",
+                known_at=self.known_at,
+                last_seq=seen.last_seq if seen else 0,
+                labels_then=self.labels_then,
+            )
+            yield conn
+
+    def load(
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
+    ) -> Candidates | None:
+        seen = self.watermark
+        if seen is None and self.known_at is not None:
+            seen = history.watermark_at(conn, tenant_id, subject_id, self.known_at)
+        then = history.state_then(conn, tenant_id, subject_id)
+        if self.watermark is not None:
+            _require_whole(self.watermark, then)
+        if seen is None or then is None or (not seen.last_seq and not seen.passages):
+            return None
+        columns = self._columns(conn, tenant_id, subject_id, seen, embedder)
+        after = max(seen.compiled_seq, seen.last_seq - waiting_limit)
+        return Candidates(
+            columns=columns,
+            speakers=then.speakers,
+            waiting=uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit),
+            has_resolutions=True,
+            watermark=seen,
+            tenant_config=config_text(conn, tenant_id),
+        )
+
+    def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+        then = history.state_then(conn, tenant_id, subject_id)
+        if self.watermark is not None:
+            _require_whole(self.watermark, then)
+        facts = facts_of(support_facts.sessions(conn, tenant_id, subject_id)) if then else SubjectFacts()
+        config = config_text(conn, tenant_id)
+        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark, tenant_config=config)
+
+    def _columns(
+        self, conn: Connection, tenant_id: str, subject_id: str, seen: Watermark, embedder: Embedder | None
+    ) -> PassageColumns:
+        """The first passages, those that ended later as if they had not."""
+        blocks = history.load_blocks(
+            conn, tenant_id, subject_id, model=_model(embedder), blocks=-(-seen.passages // BLOCK)
+        )
+        columns = decode_blocks(blocks, dimensions=embedder.dimensions if embedder else 0)
+        if self.watermark is not None and len(columns) < seen.passages:
+            raise HistoryGone("passages_missing", "passages that were looked at are no longer stored")
+        if len(columns) > seen.passages:
+            columns = take(columns, np.arange(seen.passages))
+        until = columns.valid_until.copy()
+        for source, end in history.not_ended(conn, tenant_id, subject_id).items():
+            until[columns.source_id == np.void(source.bytes)] = end
+        return replace(columns, valid_until=until)
+
+
+@dataclass(frozen=True, slots=True)
+class NothingStored:
+    """The subject before anything was stored of it."""
+
+    @contextlib.contextmanager
+    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Connection]:
+        with tenant_snapshot(services.pool, tenant_id) as conn:
+            history.look_back(conn, known_at=datetime.min.replace(tzinfo=UTC), last_seq=0, labels_then=True)
+            yield conn
+
+    def load(
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
+    ) -> Candidates | None:
+        return None
+
+    def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+        return Snapshot(SubjectFacts(), None, exists=False)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueThen:
+    """Of another world, what was true at a moment: what had happened by then, and the memories that held then."""
+
+    world: World
+    valid_at: datetime
+
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str
+    ) -> contextlib.AbstractContextManager[Connection]:
+        return self.world.open(services, tenant_id, subject_id)
+
+    def load(
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        *,
+        embedder: Embedder | None,
+        waiting_limit: int,
+        cache: PassageCache | None,
+    ) -> Candidates | None:
+        candidates = self.world.load(
+            conn, tenant_id, subject_id, embedder=embedder, waiting_limit=waiting_limit, cache=cache
+        )
+        if candidates is None:
+            return None
+        true = history.true_at(conn, tenant_id, subject_id, self.valid_at)
+        return replace(
+            candidates,
+            columns=_true_columns(candidates, true, self.valid_at, embedder),
+            waiting=[episode for episode in candidates.waiting if episode.occurred_at <= self.valid_at],
+        )
+
+    def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+        return self.world.facts(conn, tenant_id, subject_id)
+
+
+PRESENT = Present()
+
+
+def world_of(known_at: datetime | None, valid_at: datetime | None, *, now: datetime) -> World:
+    """The world that a request names.
+
+    Raises:
+        ValidationFailed: when it asks what will be known.
+    """
+    if known_at is not None and known_at > now:
+        raise ValidationFailed(
+            "the request is not valid",
+            details=[{"loc": ["body", "known_at"], "msg": "lies in the future", "type": "out_of_range"}],
+        )
+    world: World = PRESENT if known_at is None else Past(known_at)
+    return world if valid_at is None else TrueThen(world, valid_at)
+
+
+def _true_columns(
+    candidates: Candidates, true: Sequence[history.TrueMemory], moment: datetime, embedder: Embedder | None
+) -> PassageColumns:
+    """Turns that had happened and memories that held; those that were superseded before they were ever current have no
+    passage and get one here."""
+    columns = candidates.columns
+    by_id = {memory.id.bytes: memory for memory in true}
+    ids = [row.tobytes() for row in columns.source_id]
+    turns = (columns.kind == Kind.TURN) & (columns.occurred_at <= int(moment.timestamp() * 1_000_000))
+    held = (columns.kind != Kind.TURN) & np.array([id in by_id for id in ids], dtype=np.bool_)
+    kept = take(columns, np.flatnonzero(turns | held))
+    kept = replace(kept, valid_until=np.full(len(kept), NEVER, dtype=np.int64))
+    known = set(ids)
+    missing = [
+        memory_passage(memory_id=memory.id, kind=memory.kind, content=memory.content, valid_from=memory.valid_from)
+        for id, memory in by_id.items()
+        if id not in known
+    ]
+    if not missing:
+        return kept
+    return concatenate([kept, columns_of(missing, vectors_of(missing, embedder, speakers=candidates.speakers))])
+
+
+def _require_whole(seen: Watermark, then: history.StateThen | None) -> None:
+    if then is None or then.subject_since != seen.subject_since:
+        raise HistoryGone("subject_erased", "the subject was erased after this was delivered")
+    if then.erased_since:
+        raise HistoryGone("content_erased", "something of the subject was erased after this was delivered")
+
+
+def _model(embedder: Embedder | None) -> str:
+    return embedder.model if embedder else NO_MODEL

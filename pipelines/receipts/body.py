@@ -1,0 +1,169 @@
+"""What a receipt says (contract: governance §2.2 to §2.5). Pure.
+
+Beyond the contract, in keys of their own: the whole request, the labels that memories had, the mode of the policy, and
+how much of the subject was seen (`retrieval`), from which the same context can be made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import numpy as np
+
+from pipelines.context import Assembly, ContextRequest
+from pipelines.policy_decisions import PolicyDecisions
+from pipelines.receipts.canonical import Body, text_hash
+from pipelines.retrieval import Found, microseconds
+from pipelines.support.handoff import Briefing, HandoffRequest
+from storage.episodes import EpisodeWithBody
+from storage.history import Watermark
+from storage.rows import Episode, Memory
+
+#: Version of the rule that turns delivered text into the hashed bytes: as they are.
+CANONICALIZATION = 1
+
+#: Decimals that a score keeps: enough to rank by, and the same text everywhere.
+SCORE_DECIMALS = 6
+
+
+class Correlation(msgspec.Struct, frozen=True, kw_only=True):
+    """What a caller says for its own records. It is copied and never looked into."""
+
+    query_id: str | None = None
+    task_id: str | None = None
+    parent_receipt_id: str | None = None
+
+
+def of_context(assembly: Assembly, request: ContextRequest, *, model: str | None) -> Body:
+    """The part of a receipt that a context decides."""
+    bundle = assembly.bundle
+    memories = [*bundle.facts, *bundle.procedures]
+    found = assembly.found
+    return {
+        "subject_id": request.subject_id,
+        "task": request.task,
+        "as_of": assembly.now.isoformat(),
+        "caller_id": request.caller_id,
+        "caller_type": request.caller_type,
+        "selected_entries": _entries(memories, bundle.episodes, assembly.scores),
+        "output": _output(bundle.assembled_context, bundle.token_estimate),
+        "request": {"surface": "context", **_builtins(request, without=("explain",))},
+        "retrieval": _retrieval(found.watermark, model, candidates_hash(found, assembly.now)) if found else None,
+    }
+
+
+def of_handoff(briefing: Briefing, request: HandoffRequest) -> Body:
+    """The part of a receipt that a handoff decides."""
+    handoff = briefing.handoff
+    return {
+        "subject_id": request.subject_id,
+        "task": f"handoff:{request.reason}:{request.session_id}",
+        "as_of": handoff.generated_at.isoformat(),
+        "caller_id": request.caller_id,
+        "caller_type": request.caller_type,
+        "selected_entries": _entries(briefing.facts, briefing.episodes, {}),
+        "output": _output(handoff.handoff_notes, handoff.token_estimate),
+        "request": {"surface": "handoff", **_builtins(request)},
+        "retrieval": _retrieval(briefing.watermark, None, None) if briefing.watermark else None,
+    }
+
+
+def of_policy(decisions: PolicyDecisions | None, *, mode: str, captured_at: datetime) -> Body:
+    """What the policy decided, and the policy itself."""
+    made = decisions or PolicyDecisions(bundle_hash=None, bundle_yaml=None, mode=_mode(mode))
+    return {
+        "policy": {
+            "policy_bundle_hash": made.bundle_hash,
+            "filters_applied": [msgspec.to_builtins(item) for item in made.filters_applied],
+            "filters_skipped": [msgspec.to_builtins(item) for item in made.filters_skipped],
+            "mode": made.mode,
+        },
+        "policy_snapshot": {
+            "bundle_hash": made.bundle_hash,
+            "bundle_yaml": made.bundle_yaml,
+            "mode": made.mode,
+            "captured_at": captured_at.isoformat(),
+        },
+    }
+
+
+def candidates_hash(found: Found, now: datetime) -> str:
+    """SHA-256 of what was ranked: sources, places in them, which had ended, and how long their vectors were.
+
+    A replay that ranks the same has the same, so two of them say whether the past was rebuilt exactly.
+    """
+    columns = found.columns
+    digest = sha256()
+    for column in (columns.source_id, columns.kind, columns.start, columns.stop, columns.scale):
+        digest.update(np.ascontiguousarray(column).tobytes())
+    digest.update(np.packbits(columns.valid_until > microseconds(now)).tobytes())
+    return digest.hexdigest()
+
+
+def _entries(
+    memories: Iterable[Memory], episodes: Iterable[Episode | EpisodeWithBody], scores: Mapping[UUID, float]
+) -> list[dict[str, Any]]:
+    entries = [_memory(memory) for memory in memories] + [_episode(episode) for episode in episodes]
+    for rank, entry in enumerate(entries, start=1):
+        score = scores.get(UUID(entry.get("memory_id") or entry["episode_id"]))
+        entry["rank"] = rank
+        entry["score"] = None if score is None else round(score, SCORE_DECIMALS)
+    return entries
+
+
+def _memory(memory: Memory) -> dict[str, Any]:
+    sources = sorted(map(str, memory.source_episode_ids))
+    return {
+        "type": "memory",
+        "memory_id": str(memory.id),
+        "kind": memory.kind,
+        "valid_from": memory.valid_from.isoformat(),
+        "valid_to": memory.valid_to.isoformat() if memory.valid_to else None,
+        "supersession_status": memory.status,
+        "source_episode_ids": sources,
+        "provenance_hash": text_hash(",".join(sources)),
+        "fact_key": None,
+        "conflict_status": "none",
+        "sensitivity_labels": sorted(memory.sensitivity_labels),
+    }
+
+
+def _episode(episode: Episode | EpisodeWithBody) -> dict[str, Any]:
+    return {
+        "type": "episode",
+        "episode_id": str(episode.id),
+        "source": episode.source,
+        "event_type": episode.type,
+        "occurred_at": episode.occurred_at.isoformat(),
+    }
+
+
+def _output(text: str, tokens: int) -> dict[str, Any]:
+    return {
+        "context_hash": text_hash(text),
+        "context_size_bytes": len(text.encode()),
+        "canonicalization_version": CANONICALIZATION,
+        "token_estimate": tokens,
+    }
+
+
+def _retrieval(seen: Watermark, model: str | None, candidates: str | None) -> dict[str, Any]:
+    return {**_builtins(seen), "model": model, "candidates_hash": candidates}
+
+
+def _builtins(value: msgspec.Struct, *, without: Iterable[str] = ()) -> dict[str, Any]:
+    left_out = frozenset(without)
+    return {
+        name: item.isoformat() if isinstance(item, datetime) else item
+        for name, item in msgspec.structs.asdict(value).items()
+        if name not in left_out
+    }
+
+
+def _mode(mode: str) -> Any:
+    return "enforce" if mode == "enforce" else "log_only"
