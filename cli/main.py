@@ -28,6 +28,7 @@ COMMANDS = {
     "queues": "show what every queue holds, pause or resume one",
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
+    "receipts": "verify receipts offline: signatures, and the chain between them",
     "schedules": "show what happens at regular times",
     "export": "write a subject, or all of a tenant, as JSON lines",
     "import": "take in what was exported; what was erased stays erased",

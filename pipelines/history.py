@@ -137,7 +137,7 @@ class Past:
         then = history.state_then(conn, tenant_id, subject_id)
         if self.watermark is not None:
             _require_whole(self.watermark, then)
-        if seen is None or then is None or (not seen.last_seq and not seen.passages):
+        if seen is None or then is None:
             return None
         columns = self._columns(conn, tenant_id, subject_id, seen, embedder)
         after = max(seen.compiled_seq, seen.last_seq - waiting_limit)

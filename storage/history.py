@@ -34,7 +34,7 @@ select s.created_at, coalesce(state.passage_count, 0), coalesce(state.compiled_s
     select passage_count, compiled_seq from subject_states h
      where h.tenant_id = s.tenant_id and h.subject_id = s.subject_id and h.known_from <= %(known_at)s
      order by h.number desc limit 1) state on true
- where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s
+ where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s and s.created_at <= %(known_at)s
 """
 
 _STATE = """
@@ -127,7 +127,7 @@ def look_back(
 
 
 def watermark_at(conn: Connection, tenant_id: str, subject_id: str, known_at: datetime) -> Watermark | None:
-    """How far the subject was stored and compiled at a time; None for an unknown one. Indexes: the primary keys."""
+    """How far the subject was stored and compiled at a time; None when nothing was. Indexes: the primary keys."""
     row = conn.execute(_WATERMARK, {"tenant": tenant_id, "subject": subject_id, "known_at": known_at}).fetchone()
     if row is None:
         return None

@@ -13,8 +13,8 @@ from api.schemas.receipts import (
     Receipt,
     ReceiptId,
     ReceiptPath,
+    ReceiptReplay,
     Regression,
-    ReplayRequest,
     SubjectReceipts,
 )
 from api.schemas.subjects import SubjectPath
@@ -22,7 +22,7 @@ from pipelines import subject_views
 from pipelines.receipts import audit, reading, replay
 from pipelines.receipts.audit import ChainAudit
 from pipelines.receipts.canonical import Body
-from pipelines.receipts.replay import Replayed
+from pipelines.receipts.replay import ReplayOutcome
 
 TAG = "Operators"
 
@@ -51,7 +51,7 @@ def find(call: Call) -> Body:
     return reading.body_of(reading.find_anywhere(call.services, call.path.receipt_id))
 
 
-def replay_one(call: Call) -> Replayed:
+def replay_one(call: Call) -> ReplayOutcome:
     row = reading.find_anywhere(call.services, call.path.receipt_id)
     return replay.replay(call.services, row, memories=call.body.memories)
 
@@ -127,10 +127,10 @@ OPERATIONS = [
         "/admin/receipts/{receipt_id}/replay",
         "Replay a receipt of any tenant",
         replay_one,
-        {200: Replayed},
+        {200: ReplayOutcome},
         tag=TAG,
         path_fields=ReceiptPath,
-        body=ReplayRequest,
+        body=ReceiptReplay,
         body_is_optional=True,
         errors=(404, 413, 422, 503),
     ),

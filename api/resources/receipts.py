@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from api.operations import Call, Operation
-from api.schemas.receipts import PublicKey, PublicKeys, Receipt, ReceiptPage, ReceiptPath, ReceiptsQuery, ReplayRequest
+from api.schemas.receipts import PublicKey, PublicKeys, Receipt, ReceiptPage, ReceiptPath, ReceiptReplay, ReceiptsQuery
 from pipelines.receipts import reading, replay
-from pipelines.receipts.replay import Replayed
+from pipelines.receipts.replay import ReplayOutcome
 from pipelines.receipts.signing import Verification, keyring_of, public_keys
 
 TAG = "Receipts"
@@ -37,7 +37,7 @@ def verify(call: Call) -> Verification:
     return reading.verify(call.services.settings, row)
 
 
-def replay_one(call: Call) -> Replayed:
+def replay_one(call: Call) -> ReplayOutcome:
     row = reading.find(call.services, call.tenant_id, call.path.receipt_id)
     return replay.replay(call.services, row, memories=call.body.memories)
 
@@ -93,10 +93,10 @@ OPERATIONS = [
         "/v1/receipts/{receipt_id}/replay",
         "Ask the same again, and compare",
         replay_one,
-        {200: Replayed},
+        {200: ReplayOutcome},
         tag=TAG,
         path_fields=ReceiptPath,
-        body=ReplayRequest,
+        body=ReceiptReplay,
         body_is_optional=True,
         errors=(404, 413, 422, 503),
         description="With the memories of now, or (`as_recorded`) with those of then, byte for byte.",

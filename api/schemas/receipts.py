@@ -78,7 +78,7 @@ class AdminReceiptPage(ReceiptPage, kw_only=True):
     limit: int
 
 
-class ReplayRequest(msgspec.Struct, kw_only=True):
+class ReceiptReplay(msgspec.Struct, kw_only=True):
     """Which memories a replay sees: those of now, or those that were there when the receipt was written."""
 
     memories: Memories = "current"

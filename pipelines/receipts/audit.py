@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import pairwise
 from typing import Literal
 
 import msgspec
 
 from config.errors import BadRequest
 from config.settings import Settings
-from pipelines.receipts.canonical import NOTHING_BEFORE, SIGNATURE, Body, chain_hash
+from pipelines.receipts.canonical import NOTHING_BEFORE, chain_hash
 from pipelines.receipts.reading import body_of, columns_agree, verify
 from pipelines.services import Services
 from storage import receipts
@@ -27,7 +26,7 @@ from storage.transactions import operator_transaction
 Reason = Literal["missing", "altered", "signature_mismatch", "chain_mismatch", "cut_off"]
 
 
-class Break(msgspec.Struct, frozen=True, kw_only=True):
+class ChainBreak(msgspec.Struct, frozen=True, kw_only=True):
     """The first place at which a chain does not hold."""
 
     chain_seq: int
@@ -44,7 +43,7 @@ class ChainAudit(msgspec.Struct, frozen=True, kw_only=True):
     checked: int
     unsigned: int
     unverifiable: int
-    first_break: Break | None
+    first_break: ChainBreak | None
     head_seq: int
     head_hash: str
     next_cursor: str | None
@@ -101,7 +100,7 @@ def _first(cursor: str | None) -> int | None:
 
 def _first_break(
     settings: Settings, rows: Sequence[StoredReceipt], first: int, before: StoredReceipt | None
-) -> Break | None:
+) -> ChainBreak | None:
     if before is None and first > 1:
         return _missing(first - 1)
     previous = chain_hash(body_of(before)) if before else NOTHING_BEFORE
@@ -119,11 +118,11 @@ def _first_break(
     return None
 
 
-def _end(rows: Sequence[StoredReceipt], length: int, head_hash: str) -> Break | None:
+def _end(rows: Sequence[StoredReceipt], length: int, head_hash: str) -> ChainBreak | None:
     """The chain must end where its head says."""
     last = rows[-1].chain_seq if rows else 0
     if last < length:
-        return Break(
+        return ChainBreak(
             chain_seq=last + 1, receipt_id=None, reason="cut_off", message=f"receipts up to {length} were written"
         )
     if rows and chain_hash(body_of(rows[-1])) != head_hash:
@@ -131,26 +130,9 @@ def _end(rows: Sequence[StoredReceipt], length: int, head_hash: str) -> Break | 
     return None
 
 
-def _missing(seq: int) -> Break:
-    return Break(chain_seq=seq, receipt_id=None, reason="missing", message="there is no receipt at this place")
+def _missing(seq: int) -> ChainBreak:
+    return ChainBreak(chain_seq=seq, receipt_id=None, reason="missing", message="there is no receipt at this place")
 
 
-def _at(row: StoredReceipt, reason: Reason, message: str) -> Break:
-    return Break(chain_seq=row.chain_seq, receipt_id=row.receipt_id, reason=reason, message=message)
-
-
-def offline_breaks(bodies: Sequence[Body]) -> list[str]:
-    """Of receipts that somebody has, where neighbours of one tenant do not fit together; gaps are no break."""
-    problems = []
-    ordered = sorted(
-        (body for body in bodies if isinstance(body.get("chain_seq"), int)),
-        key=lambda body: (str(body.get("tenant_id")), body["chain_seq"]),
-    )
-    for one, other in pairwise(ordered):
-        if one.get("tenant_id") != other.get("tenant_id"):
-            continue
-        if other["chain_seq"] == one["chain_seq"] and other.get(SIGNATURE) != one.get(SIGNATURE):
-            problems.append(f"{one.get('receipt_id')} and {other.get('receipt_id')} are at the same place")
-        elif other["chain_seq"] == one["chain_seq"] + 1 and other.get("previous_hash") != chain_hash(one):
-            problems.append(f"{other.get('receipt_id')} was not written behind {one.get('receipt_id')}")
-    return problems
+def _at(row: StoredReceipt, reason: Reason, message: str) -> ChainBreak:
+    return ChainBreak(chain_seq=row.chain_seq, receipt_id=row.receipt_id, reason=reason, message=message)

@@ -150,7 +150,6 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
         }
         body = signed(body, keyring, key_id if algorithm else None, algorithm)
         receipts.append(conn, tenant_id, _row(body, head, now))
-    log.info("receipt_emitted", receipt_id=receipt_id, mode=told["mode"], signed=body[SIGNATURE] is not None)
     return body
 
 

@@ -33,7 +33,7 @@ Memories = Literal["current", "as_recorded"]
 CLOCK_SKEW = timedelta(minutes=5)
 
 
-class Change(msgspec.Struct, frozen=True, kw_only=True):
+class HashChange(msgspec.Struct, frozen=True, kw_only=True):
     """A hash then and now."""
 
     original: str | None
@@ -41,24 +41,24 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     changed: bool
 
 
-class Diff(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayDiff(msgspec.Struct, frozen=True, kw_only=True):
     """How a replay differs from what was delivered."""
 
-    context_hash: Change
+    context_hash: HashChange
     selected_entries: dict[str, Any]
     filters_applied: dict[str, Any]
 
 
-class Replayed(msgspec.Struct, frozen=True, kw_only=True):
+class ReplayOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """What came of a replay. The id is null when no receipt of it was written."""
 
     original_receipt_id: str
     replay_receipt_id: str | None
     memories: Memories
-    diff: Diff
+    diff: ReplayDiff
 
 
-def replay(services: Services, row: StoredReceipt, *, memories: Memories = "current") -> Replayed:
+def replay(services: Services, row: StoredReceipt, *, memories: Memories = "current") -> ReplayOutcome:
     """Make a receipt's context or handoff again and compare. The receipt itself is not touched.
 
     Raises:
@@ -88,7 +88,7 @@ def replay(services: Services, row: StoredReceipt, *, memories: Memories = "curr
     )
     now = bodies.of_policy(decisions, mode=_mode(original), captured_at=row.created_at)
     seen = {**made, **now} if replay_id or memories == "as_recorded" else None
-    return Replayed(
+    return ReplayOutcome(
         original_receipt_id=row.receipt_id,
         replay_receipt_id=replay_id,
         memories=memories,
@@ -96,7 +96,7 @@ def replay(services: Services, row: StoredReceipt, *, memories: Memories = "curr
     )
 
 
-def difference(original: Body, made: Body | None) -> Diff:
+def difference(original: Body, made: Body | None) -> ReplayDiff:
     """Compare two bodies; without the second everything counts as removed (contract: governance §2.12)."""
     then = original.get("output", {}).get("context_hash")
     now = made["output"]["context_hash"] if made else None
@@ -108,8 +108,8 @@ def difference(original: Body, made: Body | None) -> Diff:
         made["policy"]["filters_applied"] if made else [],
         lambda item: (item.get("rule_id"), item.get("memory_id"), item.get("action")),
     )
-    return Diff(
-        context_hash=Change(original=then, replay=now, changed=now is None or then != now),
+    return ReplayDiff(
+        context_hash=HashChange(original=then, replay=now, changed=now is None or then != now),
         selected_entries=entries,
         filters_applied=filters,
     )

@@ -78,11 +78,12 @@ class Keyring:
             expected = hmac.digest(self.hmac[key_id], data, sha256).hex()
             return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
         try:
-            self.ed25519_public[key_id].verify(bytes.fromhex(signature), data)
+            raw = bytes.fromhex(signature)
+            self.ed25519_public[key_id].verify(raw, data)
         except (InvalidSignature, ValueError):
             return False
-        # Upper-case digits would be the same number, but not the signature that was written.
-        return signature == signature.lower()
+        # Spaces and upper-case digits would be the same number, but not the signature that was written.
+        return raw.hex() == signature
 
 
 _opened: list[tuple[Settings, Keyring]] = []

@@ -69,11 +69,11 @@ def ask(
     return emission.with_receipt(services, tenant, assembly, request, asked=emit, correlation=Correlation())
 
 
-def hand_over(services: Services, session: str, *, emit: bool | None = True) -> Handoff:
+def hand_over(services: Services, session: str, *, tenant: str = TENANT, emit: bool | None = True) -> Handoff:
     """A handoff with its receipt, as the API makes it."""
     request = HandoffRequest(subject_id=SUBJECT, session_id=session)
-    briefing = brief(services, TENANT, request)
-    return emission.handoff_with_receipt(services, TENANT, briefing, request, asked=emit, correlation=Correlation())
+    briefing = brief(services, tenant, request)
+    return emission.handoff_with_receipt(services, tenant, briefing, request, asked=emit, correlation=Correlation())
 
 
 def receipt(services: Services, delivered: ContextBundle | Handoff, tenant: str = TENANT) -> StoredReceipt:
