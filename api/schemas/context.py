@@ -3,19 +3,39 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
-from api.schemas.fields import Moment, SessionId, SubjectId, as_utc
+from api.schemas.fields import BadField, SessionId, SubjectId, as_utc
 from pipelines.receipts.body import Correlation
 
 #: Moments of the past that contexts may be asked for.
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime(3000, 1, 1, tzinfo=UTC)
 
+
+def within_history(moment: datetime) -> datetime:
+    """The moment in UTC, if it is one that anything could be counted from.
+
+    Raises:
+        BadField: when it is not.
+    """
+    moment = as_utc(moment)
+    if not EARLIEST <= moment < LATEST:
+        raise BadField(f"must lie between the years {EARLIEST.year} and {LATEST.year}", kind="out_of_range")
+    return moment
+
+
 ShortId = Annotated[str, Meta(max_length=64)]
+
+
+_MOMENT: dict[str, Any] = {
+    "examples": ["2026-03-14T09:26:53Z"],
+    "extra_json_schema": {"format": "date-time"},
+    "extra": {"check": within_history},
+}
 
 
 class Receipted(msgspec.Struct, kw_only=True):
@@ -47,21 +67,9 @@ class ContextCreate(Receipted, kw_only=True):
     ) = None
     session_id: SessionId | None = None
     explain: Annotated[bool, Meta(description="Say how every item was scored.")] = False
-    as_of: Annotated[Moment, Meta(description="What was true then (valid time); everything counts from it.")] | None = (
-        None
-    )
-    known_at: Annotated[Moment, Meta(description="What was known then (time of record).")] | None = None
+    as_of: Annotated[datetime, Meta(description="What was true then (valid time).", **_MOMENT)] | None = None
+    known_at: Annotated[datetime, Meta(description="What was known then (time of record).", **_MOMENT)] | None = None
 
     def __post_init__(self) -> None:
-        self.as_of = _within_history(self.as_of, "as_of")
-        self.known_at = _within_history(self.known_at, "known_at")
-
-
-def _within_history(moment: datetime | None, field: str) -> datetime | None:
-    """The moment in UTC, if it is one that anything could be counted from."""
-    if moment is None:
-        return None
-    moment = as_utc(moment)
-    if not EARLIEST <= moment < LATEST:
-        raise ValueError(f"{field} must lie between {EARLIEST.year} and {LATEST.year}")
-    return moment
+        self.as_of = within_history(self.as_of) if self.as_of else None
+        self.known_at = within_history(self.known_at) if self.known_at else None
