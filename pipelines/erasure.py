@@ -1,6 +1,6 @@
 """Erasing a subject, or one memory: every row of it, in one transaction, with an entry in the ledger of erasures.
 
-A sweep follows each erasure by a few seconds and proves that nothing remains (`pipelines.erasure_proof`).
+A sweep follows each erasure shortly and proves that nothing remains (`pipelines.erasure_proof`).
 """
 
 from __future__ import annotations

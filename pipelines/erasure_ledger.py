@@ -35,23 +35,26 @@ def list_erasures(
     return page[:limit], page[limit - 1].id if len(page) > limit else None
 
 
-def show_erasure(services: Services, erasure_id: UUID) -> ErasureRow:
+def show_erasure(services: Services, erasure_id: UUID, *, tenant_id: str | None = None) -> ErasureRow:
     """One entry.
+
+    Args:
+        tenant_id: the only tenant whose entries are seen.
 
     Raises:
         NotFound: when there is none with this id.
     """
     with operator_transaction(services.pool) as conn:
         found = erasures.find(conn, erasure_id)
-    if found is None:
+    if found is None or tenant_id not in (None, found.tenant_id):
         raise NotFound(f"there is no erasure {erasure_id}")
     return found
 
 
-def verify_erasure(services: Services, erasure_id: UUID) -> ErasureVerification:
+def verify_erasure(services: Services, erasure_id: UUID, *, tenant_id: str | None = None) -> ErasureVerification:
     """Whether the receipt is the one that was signed, and the ledger says the same.
 
     Raises:
         NotFound: when there is none with this id.
     """
-    return verify(show_erasure(services, erasure_id), Keyring.of(services.settings))
+    return verify(show_erasure(services, erasure_id, tenant_id=tenant_id), Keyring.of(services.settings))

@@ -87,11 +87,11 @@ def list_page(call: Call) -> ErasureList:
 
 
 def show(call: Call) -> ErasureEntry:
-    return _entry(erasure_ledger.show_erasure(call.services, call.path.erasure_id))
+    return _entry(erasure_ledger.show_erasure(call.services, call.path.erasure_id, tenant_id=call.tenant_id or None))
 
 
 def verify(call: Call) -> ErasureVerification:
-    return erasure_ledger.verify_erasure(call.services, call.path.erasure_id)
+    return erasure_ledger.verify_erasure(call.services, call.path.erasure_id, tenant_id=call.tenant_id or None)
 
 
 def prove(call: Call) -> ErasureEntry:
@@ -100,6 +100,7 @@ def prove(call: Call) -> ErasureEntry:
             call.services,
             call.path.erasure_id,
             subject_id=call.body.subject_id,
+            tenant_id=call.tenant_id or None,
             by=call.principal.name,
             request_id=call.request_id,
         )

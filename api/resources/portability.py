@@ -13,7 +13,7 @@ from pipelines.portability.importing import Imported, Wishes, import_document
 from pipelines.portability.reading import LONGEST_LINE, Lines, WholeDocument
 
 #: What each form is called.
-_FORMS = {"json": ("application/json", "json"), "jsonl": ("application/x-ndjson", "jsonl")}
+_FORMS = {"json": ("application/json", "json"), "jsonl": ("application/jsonl", "jsonl")}
 
 
 def export(call: Call) -> Stream:

@@ -126,6 +126,9 @@ def test_the_ledger_is_read_page_by_page_and_by_whoever_knows_the_name(manual: C
     assert [entry["id"] for entry in manual.simulate_get("/admin/erasures", params=known).json["erasures"]] == ids[-1:]
     other = manual.simulate_get("/admin/erasures", params={"tenant_id": "globex"}).json
     assert other["erasures"] == []
+    stranger = {"X-Tenant-ID": "globex"}
+    for path in (ids[0], f"{ids[0]}/verify"):
+        assert manual.simulate_get(f"/admin/erasures/{path}", headers=stranger).status_code == 404
 
 
 def test_an_erasure_is_proved_again_by_whoever_knows_the_name(manual: Client) -> None:

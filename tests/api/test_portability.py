@@ -108,7 +108,7 @@ def test_rows_that_are_none_are_refused(manual: Client, row: str) -> None:
 def test_json_lines_are_exported_and_imported(manual: Client) -> None:
     tell(manual, "ada")
     answer = manual.simulate_get("/admin/export/ada", params={"format": "jsonl"})
-    assert answer.headers["Content-Type"] == "application/x-ndjson"
+    assert answer.headers["Content-Type"] == "application/jsonl"
     lines = answer.text.splitlines()
     assert json.loads(lines[0])["format"] == "statewave-subject" and json.loads(lines[-1])["end"] is True
     manual.simulate_delete("/admin/subjects/ada")
