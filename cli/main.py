@@ -30,6 +30,7 @@ COMMANDS = {
     "dead-letters": "list, retry or purge runs that failed for good",
     "receipts": "verify receipts offline: signatures, and the chain between them",
     "schedules": "show what happens at regular times",
+    "erasures": "list what was erased, keep the ledger, and erase again what a restored dump brought back",
     "export": "write a subject, or all of a tenant, as JSON lines",
     "import": "take in what was exported; what was erased stays erased",
     "config": "print the settings in force",

@@ -163,3 +163,11 @@ def erase_episodes(conn: Connection, tenant_id: str, subject_id: str, ids: Seque
         "support_facts": facts,
         "passage_blocks": erase_passages(conn, tenant_id, subject_id, ids),
     }
+
+
+def ids_of(conn: Connection, tenant_id: str, subject_id: str) -> tuple[list[UUID], list[UUID]]:
+    """Ids of the subject's memories and of its episodes. Indexes: memories_timeline, episodes_timeline."""
+    subject = (tenant_id, subject_id)
+    memories = conn.execute("select id from memories where tenant_id = %s and subject_id = %s", subject).fetchall()
+    episodes = conn.execute("select id from episodes where tenant_id = %s and subject_id = %s", subject).fetchall()
+    return [id for (id,) in memories], [id for (id,) in episodes]

@@ -7,6 +7,7 @@ the catalogue, so one that is added later travels without a word here.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
@@ -74,6 +75,14 @@ def subject_ids(conn: Connection, tenant_id: str) -> list[str]:
     """Every subject of a tenant. Index: the primary key."""
     rows = conn.execute("select subject_id from subjects where tenant_id = %s order by subject_id", (tenant_id,))
     return [subject_id for (subject_id,) in rows]
+
+
+def recorded_until(conn: Connection, tenant_id: str, subject_id: str) -> datetime | None:
+    """When the newest episode of the subject was recorded; None where there is none. Index: the primary key."""
+    row = conn.execute(
+        "select last_episode_at from subjects where tenant_id = %s and subject_id = %s", (tenant_id, subject_id)
+    ).fetchone()
+    return row[0] if row else None
 
 
 def counts(conn: Connection, tenant_id: str, subject_id: str) -> dict[str, int]:
