@@ -33,6 +33,7 @@ COMMANDS = {
     "erasures": "list what was erased, keep the ledger, and erase again what a restored dump brought back",
     "export": "write a subject, or all of a tenant, as JSON lines",
     "import": "take in what was exported; what was erased stays erased",
+    "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }

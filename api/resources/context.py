@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.quotas import count_delivery, require_delivery
 from api.schemas.context import ContextCreate, correlation
 from pipelines.context import ContextBundle, ContextRequest, assemble
 from pipelines.receipts.emission import with_receipt
@@ -10,6 +11,7 @@ from pipelines.receipts.emission import with_receipt
 
 def create(call: Call) -> ContextBundle:
     asked = call.body
+    require_delivery(call)
     request = ContextRequest(
         subject_id=asked.subject_id,
         task=asked.task,
@@ -22,7 +24,7 @@ def create(call: Call) -> ContextBundle:
         known_at=asked.known_at,
     )
     assembly = assemble(call.services, call.tenant_id, request)
-    return with_receipt(
+    bundle = with_receipt(
         call.services,
         call.tenant_id,
         assembly,
@@ -30,6 +32,8 @@ def create(call: Call) -> ContextBundle:
         asked=asked.emit_receipt,
         correlation=correlation(asked),
     )
+    count_delivery(call, bundle.token_estimate)
+    return bundle
 
 
 OPERATIONS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.quotas import count_delivery, require_delivery
 from api.schemas.context import correlation
 from api.schemas.subjects import SubjectPath
 from api.schemas.support import (
@@ -48,6 +49,7 @@ def resolutions(call: Call) -> list[Resolution]:
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
+    require_delivery(call)
     request = HandoffRequest(
         subject_id=asked.subject_id,
         session_id=asked.session_id,
@@ -56,7 +58,7 @@ def handoff(call: Call) -> Handoff:
         caller_id=asked.caller_id,
         caller_type=asked.caller_type,
     )
-    return handoff_with_receipt(
+    told = handoff_with_receipt(
         call.services,
         call.tenant_id,
         brief(call.services, call.tenant_id, request),
@@ -64,6 +66,8 @@ def handoff(call: Call) -> Handoff:
         asked=asked.emit_receipt,
         correlation=correlation(asked),
     )
+    count_delivery(call, told.token_estimate)
+    return told
 
 
 def health(call: Call) -> SubjectHealth:
