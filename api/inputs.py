@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_origin
 from urllib.parse import parse_qsl
 
@@ -13,6 +13,9 @@ from api import content
 from api.request import ApiRequest
 from api.validation import Collector, bare_type
 from config.errors import BodyTooLarge, FieldProblem, ValidationFailed
+
+#: Bytes of a long body that are read at once.
+_PIECE = 64 * 1024
 
 
 class JsonInput:
@@ -148,6 +151,38 @@ def body_bytes(request: ApiRequest, limit: int) -> bytes:
     if len(raw) > limit:
         raise _too_large(limit)
     return raw
+
+
+def body_lines(request: ApiRequest, longest: int) -> Iterator[bytes]:
+    """The lines of a body of any length as they arrive, also when it is sent in chunks; one of them is in memory.
+
+    Raises:
+        BodyTooLarge: when a line is longer than `longest` bytes.
+        falcon.HTTPBadRequest: when the connection delivers something that is not the body it promised.
+    """
+    rest = b""
+    for piece in _pieces(request):
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        if len(rest) > longest:
+            raise BodyTooLarge(f"A line of the request body is larger than {longest} bytes")
+    yield rest
+
+
+def _pieces(request: ApiRequest) -> Iterator[bytes]:
+    env = request.env
+    is_chunked = "chunked" in env.get("HTTP_TRANSFER_ENCODING", "").lower()
+    remaining = None if is_chunked else request.content_length or 0
+    while remaining is None or remaining > 0:
+        try:
+            piece: bytes = env["wsgi.input"].read(_PIECE if remaining is None else min(_PIECE, remaining))
+        except Exception as ex:
+            raise falcon.HTTPBadRequest(description="The request body could not be read") from ex
+        if not piece:
+            return
+        if remaining is not None:
+            remaining -= len(piece)
+        yield piece
 
 
 def invalid(problems: list[FieldProblem]) -> ValidationFailed:

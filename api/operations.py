@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,6 +50,16 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer that is written while it is made."""
+
+    pieces: Iterator[bytes]
+    content_type: str
+    #: Name of the file that browsers offer to keep it as.
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """What a method does at a path.
 
@@ -93,6 +103,11 @@ class Handler:
         """What Falcon calls."""
         answer = self._run(Call(self._services, request, **self._read(request, fields)))
         status = self._status
+        if isinstance(answer, Stream):
+            response.content_type = answer.content_type
+            response.downloadable_as = answer.file_name
+            response.stream = answer.pieces
+            return
         if isinstance(answer, Reply):
             status, answer = falcon.code_to_http_status(answer.status), answer.body
         response.status = status

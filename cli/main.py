@@ -31,10 +31,16 @@ COMMANDS = {
     "memories": "make a memory active again that was superseded",
     "receipts": "verify receipts offline: signatures, and the chain between them",
     "schedules": "show what happens at regular times",
+    "erasures": "list what was erased, keep the ledger, and erase again what a restored dump brought back",
+    "export": "write a subject, or all of a tenant, as JSON lines",
+    "import": "take in what was exported; what was erased stays erased",
     "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }
+
+#: Commands whose module is called otherwise: `import` is a word of the language.
+MODULES = {"import": "import_"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, purpose in COMMANDS.items():
         command = commands.add_parser(name, help=purpose, description=purpose[0].upper() + purpose[1:] + ".")
         if name == asked:
-            module = importlib.import_module(f"cli.{name.replace('-', '_')}")
+            module = importlib.import_module(f"cli.{MODULES.get(name, name.replace('-', '_'))}")
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)

@@ -44,7 +44,7 @@ WEBHOOK = RetryPolicy(attempts=12, base_seconds=30.0, cap_seconds=21_600.0)
 #: Housekeeping comes again by itself.
 MAINTENANCE = RetryPolicy(attempts=5, base_seconds=1.0, cap_seconds=60.0)
 
-_BY_KIND = {"health": HEALTH, "maintenance": MAINTENANCE, "webhook": WEBHOOK}
+_BY_KIND = {"erasure_proof": MAINTENANCE, "health": HEALTH, "maintenance": MAINTENANCE, "webhook": WEBHOOK}
 
 
 def policy_of(kind: str) -> RetryPolicy:

@@ -1,17 +1,15 @@
-"""Listing subjects, and forgetting one."""
+"""Listing subjects."""
 
 from __future__ import annotations
 
 import msgspec
 
-from pipelines import webhook_events
 from pipelines.policy.evaluation import ANONYMOUS, Caller
 from pipelines.policy.in_force import reading_as
 from pipelines.policy.visibility import Visibility
 from pipelines.services import Services
 from storage import subjects
 from storage.rows import Subject
-from storage.transactions import tenant_transaction
 
 
 def list_subjects(
@@ -33,27 +31,3 @@ def _counted(subject: Subject, visibility: Visibility) -> Subject:
         episode_count=visibility.listed_episodes.count(subject.episode_count),
         memory_count=visibility.listed_memories.count(subject.memory_count),
     )
-
-
-def erase_subject(
-    services: Services, tenant_id: str, subject_id: str, *, request_id: str | None = None
-) -> tuple[int, int]:
-    """Delete everything stored of the subject, in one transaction.
-
-    A compilation that is under way loses its run with it and cannot publish.
-
-    Returns:
-        The number of episodes and of memories that were deleted; zeros for an unknown subject.
-    """
-    with tenant_transaction(services.pool, tenant_id) as conn:
-        episodes, memories = subjects.erase(conn, tenant_id, subject_id)
-        webhook_events.subject_deleted(
-            conn,
-            services.settings,
-            tenant_id,
-            subject_id,
-            episodes_deleted=episodes,
-            memories_deleted=memories,
-            request_id=request_id,
-        )
-    return episodes, memories

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,8 +17,8 @@ from storage.transactions import Connection
 _ADD = f"""
 insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, joinable, run_after, params,
                   request_id, traceparent, error, errors, finished_at, quarantined)
-values (%(id)s, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, %(state)s, %(unique_key)s, %(joinable)s, now(),
-        %(params)s, %(request_id)s, %(traceparent)s, %(error)s,
+values (%(id)s, %(tenant)s, %(subject)s, %(kind)s, %(queue)s, %(stage)s, %(state)s, %(unique_key)s, %(joinable)s,
+        now() + %(delay)s, %(params)s, %(request_id)s, %(traceparent)s, %(error)s,
         case when %(error)s::text is null then '[]'::jsonb
              else jsonb_build_array(jsonb_build_object(
                  'at', now(), 'stage', %(stage)s::text, 'error', %(error)s::text)) end,
@@ -42,8 +43,9 @@ def add(
     joinable: bool = True,
     dead: str | None = None,
     quarantined: bool = False,
+    delay: timedelta = timedelta(),
 ) -> Run | None:
-    """Add a run of any kind that is due now; None when one with the same key waits already.
+    """Add a run of any kind, due now or after `delay`; None when one with the same key waits already.
 
     Args:
         joinable: whether further requests with the key join it while it waits.
@@ -65,6 +67,7 @@ def add(
         "traceparent": current_traceparent(),
         "error": dead,
         "quarantined": quarantined,
+        "delay": delay,
     }
     with conn.cursor(row_factory=class_row(Run)) as cursor:
         return cursor.execute(_ADD, parameters).fetchone()

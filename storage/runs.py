@@ -247,6 +247,15 @@ def advance(conn: Connection, run: Run, *, next_stage: str, output: bytes) -> Ru
     return None if row is None else msgspec.structs.replace(run, stage=next_stage, is_kept=row[0], waited_seconds=0.0)
 
 
+def keep_output(conn: Connection, run: Run, stage: str, output: bytes) -> None:
+    """Keep something with the run until it is finished; under the name of a stage, or of what it is."""
+    conn.execute(
+        "insert into stage_outputs (run_id, tenant_id, stage, output) values (%s, %s, %s, %s)"
+        " on conflict (run_id, stage) do update set output = excluded.output",
+        (run.id, run.tenant_id, stage, output),
+    )
+
+
 def stage_output(conn: Connection, run: Run, stage: str) -> bytes | None:
     """What a former stage of the run made; None when the run went on, or was erased with its subject."""
     with conn.cursor(binary=True) as cursor:

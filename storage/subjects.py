@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import LiteralString, NamedTuple
 
 import msgspec
@@ -107,6 +108,15 @@ class Reservation(NamedTuple):
     has_webhooks: bool
 
 
+class ErasedRows(msgspec.Struct, frozen=True, kw_only=True):
+    """What an erasure deleted: rows by table, and the ids of episodes and memories, sorted, 16 bytes each."""
+
+    erased_at: datetime
+    counts: dict[str, int]
+    episode_ids: bytes
+    memory_ids: bytes
+
+
 def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> Reservation:
     """Lock the subjects, creating those that are new, and reserve so many episode sequence numbers for each.
 
@@ -184,21 +194,49 @@ def record_publication(
     )
 
 
-def erase(conn: Connection, tenant_id: str, subject_id: str) -> tuple[int, int]:
+def erase(conn: Connection, tenant_id: str, subject_id: str) -> ErasedRows:
     """Delete every row of the subject, in every table.
 
     Locking the subject first lets running appends and publications finish, and makes those that wait find nothing.
-
-    Returns:
-        The number of episodes and of memories that were deleted.
+    Its runs are locked before what belongs to them is deleted, as workers do it.
     """
-    conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", (tenant_id, subject_id))
+    subject = (tenant_id, subject_id)
+    conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", subject)
+    erased_at = conn.execute("select clock_timestamp()").fetchone()
+    assert erased_at is not None
     webhook_deliveries.forget_subject(conn, tenant_id, subject_id)
-    deleted = {}
+    runs = [
+        run_id
+        for (run_id,) in conn.execute(
+            "select id from runs where tenant_id = %s and subject_id = %s order by id for update", subject
+        )
+    ]
+    counts = {
+        "stage_outputs": conn.execute("delete from stage_outputs where run_id = any(%s)", (runs,)).rowcount,
+        "webhook_deliveries": conn.execute("delete from webhook_deliveries where id = any(%s)", (runs,)).rowcount,
+    }
+    ids = {"episodes": b"", "memories": b""}
     for table in TABLES_OF_A_SUBJECT:
         # The memory trigger keeps versions on update only, so their deletion can follow in any order.
-        deleted[table] = conn.execute(
-            f"delete from {table} where tenant_id = %s and subject_id = %s", (tenant_id, subject_id)
-        ).rowcount
-    conn.execute("delete from subjects where tenant_id = %s and subject_id = %s", (tenant_id, subject_id))
-    return deleted["episodes"], deleted["memories"]
+        if table in ids:
+            counts[table], ids[table] = _delete_with_ids(conn, table, subject)
+        else:
+            counts[table] = conn.execute(
+                f"delete from {table} where tenant_id = %s and subject_id = %s", subject
+            ).rowcount
+    # It was written by the deletions above.
+    del counts["partial_erasures"]
+    counts["subjects"] = conn.execute("delete from subjects where tenant_id = %s and subject_id = %s", subject).rowcount
+    return ErasedRows(erased_at=erased_at[0], counts=counts, episode_ids=ids["episodes"], memory_ids=ids["memories"])
+
+
+def _delete_with_ids(conn: Connection, table: LiteralString, subject: tuple[str, str]) -> tuple[int, bytes]:
+    """Delete the subject's rows of a table; how many there were, and their ids, sorted, 16 bytes each."""
+    with conn.cursor(binary=True) as cursor:
+        row = cursor.execute(
+            f"with gone as (delete from {table} where tenant_id = %s and subject_id = %s returning id)"
+            " select count(*), coalesce(string_agg(uuid_send(id), ''::bytea order by id), ''::bytea) from gone",
+            subject,
+        ).fetchone()
+    assert row is not None
+    return int(row[0]), bytes(row[1])

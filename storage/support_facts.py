@@ -80,7 +80,7 @@ _KEEP = """
 insert into support_facts as f (tenant_id, subject_id, last_seq, resolution_version, facts)
 select s.tenant_id, s.subject_id, %(last_seq)s, %(resolution_version)s, %(facts)s
   from subjects s
- where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s
+ where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s and s.created_at = %(began_at)s
    for key share
 on conflict (tenant_id, subject_id) do update
    set last_seq = excluded.last_seq, resolution_version = excluded.resolution_version, facts = excluded.facts
@@ -99,8 +99,12 @@ delete from support_facts f
 
 
 class Kept(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a subject before anything is worked out. `facts` is None when it would be stale."""
+    """What is known of a subject before anything is worked out. `facts` is None when it would be stale.
 
+    `began_at` tells a subject from the one of the same name that was erased before it.
+    """
+
+    began_at: datetime
     last_seq: int
     resolution_version: int
     facts: bytes | None
@@ -144,6 +148,7 @@ def kept(conn: Connection, tenant_id: str, subject_id: str) -> Kept | None:
         else None
     )
     return Kept(
+        began_at=since,
         last_seq=last_seq,
         resolution_version=resolution_version,
         facts=bytes(facts) if facts is not None else None,
@@ -169,12 +174,16 @@ def sessions(conn: Connection, tenant_id: str, subject_id: str) -> Sequence[Sess
 
 
 def keep(conn: Connection, tenant_id: str, subject_id: str, seen: Kept, facts: bytes) -> None:
-    """Keep what was worked out of the subject as it was when `seen` was read. Newer facts are never replaced."""
+    """Keep what was worked out of the subject as it was when `seen` was read. Newer facts are never replaced.
+
+    Nor are facts of an erased subject kept for the one that took its name since.
+    """
     conn.execute(
         _KEEP,
         {
             "tenant": tenant_id,
             "subject": subject_id,
+            "began_at": seen.began_at,
             "last_seq": seen.last_seq,
             "resolution_version": seen.resolution_version,
             "facts": facts,

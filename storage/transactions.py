@@ -52,6 +52,12 @@ class ReaderState(NamedTuple):
     config_text: str | None
 
 
+_BEGIN_SNAPSHOT = (
+    "begin isolation level repeatable read, read only; set local role statewave_app;"
+    " select set_config('app.tenant_id', {tenant}, true)"
+)
+
+
 class CountingCursor(psycopg.Cursor[TupleRow]):
     """A cursor that counts what it sends."""
 
@@ -185,6 +191,13 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
         wait_seconds: how long to wait for a connection, where the pool's own patience is too long.
     """
     with _transaction(pool, _begin("statewave_operator", ""), wait_seconds) as conn:
+        yield conn
+
+
+@contextlib.contextmanager
+def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
+    """A transaction of a tenant that sees one moment, however long it reads."""
+    with _transaction(pool, sql.SQL(_BEGIN_SNAPSHOT).format(tenant=sql.Literal(tenant_id))) as conn:
         yield conn
 
 

@@ -35,7 +35,7 @@ def list_page(call: Call) -> SubjectViews:
     query = call.query
     page, total = subject_views.list_views(
         call.services,
-        tenant_id=_named_tenant(call),
+        tenant_id=named_tenant(call),
         search=query.search,
         health_state=query.health_state,
         has_open_sessions=query.has_open_sessions,
@@ -49,12 +49,12 @@ def list_page(call: Call) -> SubjectViews:
 
 def detail(call: Call) -> SubjectDetail:
     return subject_views.subject_detail(
-        call.services, _tenant(call), call.path.subject_id, viewer=viewer_of(call.principal)
+        call.services, tenant_of(call), call.path.subject_id, viewer=viewer_of(call.principal)
     )
 
 
 def sla(call: Call) -> AdminServiceLevels:
-    tenant_id = _tenant(call)
+    tenant_id = tenant_of(call)
     levels = read_service_levels(call.services, tenant_id, call.path.subject_id)
     return AdminServiceLevels(tenant_id=tenant_id, **msgspec.structs.asdict(levels))
 
@@ -63,7 +63,7 @@ def memories(call: Call) -> MemoryViews:
     query = call.query
     page, total = subject_views.list_memories(
         call.services,
-        _tenant(call),
+        tenant_of(call),
         call.path.subject_id,
         status=None if query.status == "all" else query.status,
         kind=query.kind,
@@ -79,7 +79,7 @@ def episodes(call: Call) -> EpisodeViews:
     query = call.query
     page, total = subject_views.list_episodes(
         call.services,
-        _tenant(call),
+        tenant_of(call),
         call.path.subject_id,
         session_id=query.session_id,
         type=query.type,
@@ -95,7 +95,7 @@ def citing_memories(call: Call) -> MemoryViews:
     query = call.query
     page, total = subject_views.citing_memories(
         call.services,
-        _tenant(call),
+        tenant_of(call),
         call.path.subject_id,
         call.path.episode_id,
         limit=query.limit,
@@ -107,14 +107,14 @@ def citing_memories(call: Call) -> MemoryViews:
 
 def related(call: Call) -> MemoryEvolution:
     return subject_views.memory_evolution(
-        call.services, _tenant(call), call.path.subject_id, call.path.memory_id, viewer=viewer_of(call.principal)
+        call.services, tenant_of(call), call.path.subject_id, call.path.memory_id, viewer=viewer_of(call.principal)
     )
 
 
 def restore(call: Call) -> Memory:
     return restore_memory(
         call.services.pool,
-        _tenant(call),
+        tenant_of(call),
         call.path.subject_id,
         call.path.memory_id,
         instead=call.query.instead,
@@ -126,7 +126,7 @@ def restore(call: Call) -> Memory:
 def timeline(call: Call) -> SessionTimeline:
     return session_timeline(
         call.services,
-        _tenant(call),
+        tenant_of(call),
         call.path.subject_id,
         call.path.session_id,
         limit=call.query.limit,
@@ -134,12 +134,14 @@ def timeline(call: Call) -> SessionTimeline:
     )
 
 
-def _named_tenant(call: Call) -> str | None:
+def named_tenant(call: Call) -> str | None:
+    """The tenant that the query names, else the header; None for neither."""
     return call.query.tenant_id or call.tenant_id or None
 
 
-def _tenant(call: Call) -> str:
-    return subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+def tenant_of(call: Call) -> str:
+    """The tenant of the subject that the path names."""
+    return subject_views.tenant_of(call.services, call.path.subject_id, named_tenant(call))
 
 
 _SUBJECT = "/admin/subjects/{subject_id:path}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 from api.operations import Call, Operation
 from api.schemas.subjects import SubjectDeleted, SubjectList, SubjectPath, SubjectsQuery
 from api.schemas.timeline import MAX_PAGE, Timeline, TimelineQuery
+from pipelines.erasure import Asked, erase_subject
 from pipelines.policy.in_force import caller_of
-from pipelines.subjects import erase_subject, list_subjects
+from pipelines.subjects import list_subjects
 from pipelines.timeline import read_timeline
 
 
@@ -23,8 +24,9 @@ def list_page(call: Call) -> SubjectList:
 
 def delete(call: Call) -> SubjectDeleted:
     subject_id = call.path.subject_id
-    episodes, memories = erase_subject(call.services, call.tenant_id, subject_id, request_id=call.request_id)
-    return SubjectDeleted(subject_id=subject_id, episodes_deleted=episodes, memories_deleted=memories)
+    asked = Asked(by=call.principal.name, request_id=call.request_id)
+    done = erase_subject(call.services, call.tenant_id, subject_id, asked=asked)
+    return SubjectDeleted(subject_id=subject_id, episodes_deleted=done.episodes, memories_deleted=done.memories)
 
 
 def timeline(call: Call) -> Timeline:

@@ -15,10 +15,10 @@ import pytest
 from config.settings import Settings
 from pipelines import compile_stages
 from pipelines.compile import compile_now, compile_status, request_compile
+from pipelines.erasure import erase_subject
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.services import Services
-from pipelines.subjects import erase_subject
-from storage import runs
+from storage import runs, subjects
 from storage.passages import load_passages
 from storage.rows import Run
 from storage.transactions import operator_transaction, tenant_transaction
@@ -257,12 +257,12 @@ def test_a_subject_erased_meanwhile_stays_erased(story: Services) -> None:
     erase_subject(story, "acme", "ada")
     assert STAGES[held.stage](story, held) is None or step(story, run_id) is None
     with operator_transaction(story.pool) as conn:
-        tables = conn.execute(
-            "select table_name from information_schema.columns"
-            " where table_schema = 'public' and column_name = 'tenant_id'"
-        ).fetchall()
-        for (table,) in tables:
-            assert conn.execute(f"select count(*) from {table}").fetchone() == (0,), table
+        for table in (*subjects.TABLES_OF_A_SUBJECT, "subjects"):
+            assert conn.execute(f"select count(*) from {table} where subject_id = 'ada'").fetchone() == (0,), table
+        # What is left is the order to prove it, with what it looks for.
+        assert conn.execute("select r.kind from stage_outputs join runs r on r.id = run_id").fetchall() == [
+            ("erasure_proof",)
+        ]
 
 
 def test_a_contradicted_fact_is_superseded_and_its_history_kept(services: Services) -> None:

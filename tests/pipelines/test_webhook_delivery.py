@@ -15,8 +15,8 @@ import pytest
 from config.webhooks import new_secret
 from pipelines import operations, webhook_delivery, webhook_endpoints
 from pipelines.backoff import WEBHOOK
+from pipelines.erasure import erase_subject
 from pipelines.services import Services
-from pipelines.subjects import erase_subject
 from pipelines.webhook_endpoints import EndpointChange
 from storage import runs
 from storage.rows import Run

@@ -12,9 +12,9 @@ import pytest
 
 from pipelines import webhook_events
 from pipelines.compile import compile_now
+from pipelines.erasure import erase_subject
 from pipelines.ingest import append_episodes
 from pipelines.services import Services
-from pipelines.subjects import erase_subject
 from storage.transactions import operator_transaction, statements_sent, tenant_transaction
 from storage.webhook_deliveries import GLOBAL_ENDPOINT
 from storage.webhook_endpoints import MOST_PER_TENANT

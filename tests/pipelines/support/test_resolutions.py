@@ -9,8 +9,9 @@ from datetime import timedelta
 import msgspec
 import pytest
 
+from pipelines.erasure import erase_subject
 from pipelines.services import Services
-from pipelines.subjects import erase_subject, list_subjects
+from pipelines.subjects import list_subjects
 from pipelines.support.resolutions import list_resolutions, record_resolution
 from storage import resolutions
 from storage.resolutions import ResolutionChange

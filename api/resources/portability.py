@@ -1,0 +1,94 @@
+"""Exporting a subject, and importing one."""
+
+from __future__ import annotations
+
+from api.inputs import body_lines
+from api.operations import Call, Operation, Stream
+from api.resources.admin_subjects import tenant_of
+from api.schemas.portability import ExportedSubject, ExportQuery, ImportLinesQuery, ImportRequest
+from api.schemas.subjects import SubjectPath
+from config.errors import BadRequest
+from pipelines.portability.export import export_subject
+from pipelines.portability.importing import Imported, Wishes, import_document
+from pipelines.portability.reading import LONGEST_LINE, Lines, WholeDocument
+
+#: What each form is called.
+_FORMS = {"json": ("application/json", "json"), "jsonl": ("application/jsonl", "jsonl")}
+
+
+def export(call: Call) -> Stream:
+    query = call.query
+    if query.format == "jsonl" and query.format_version == "1.0":
+        raise BadRequest("version 1.0 is one JSON object")
+    pieces = export_subject(
+        call.services,
+        tenant_of(call),
+        call.path.subject_id,
+        form=query.format,
+        version=query.format_version,
+        by=call.principal.name,
+        request_id=call.request_id,
+    )
+    content_type, ending = _FORMS[query.format]
+    return Stream(pieces, content_type, f"subject.{ending}")
+
+
+def import_one(call: Call) -> Imported:
+    body = call.body
+    return import_document(call.services, WholeDocument(body.document), _wishes(call, body))
+
+
+def import_lines(call: Call) -> Imported:
+    lines = Lines(body_lines(call.request, LONGEST_LINE))
+    if not lines.next_document():
+        raise BadRequest("the body holds no document")
+    return import_document(call.services, lines, _wishes(call, call.query))
+
+
+def _wishes(call: Call, said: ImportRequest | ImportLinesQuery) -> Wishes:
+    target = said.target_tenant_id
+    return Wishes(
+        target_subject_id=said.target_subject_id,
+        target_tenant_id=target if target is not None else call.tenant_id or None,
+        preserve_ids=said.preserve_ids,
+        include_erased=said.include_erased,
+        by=call.principal.name,
+        request_id=call.request_id,
+    )
+
+
+OPERATIONS = [
+    Operation(
+        "GET",
+        "/admin/export/{subject_id:path}",
+        "A subject as a document, lossless",
+        export,
+        {200: ExportedSubject},
+        tag="Operators",
+        path_fields=SubjectPath,
+        query=ExportQuery,
+        errors=(404, 409, 422, 503),
+    ),
+    Operation(
+        "POST",
+        "/admin/import",
+        "Take in an exported subject",
+        import_one,
+        {200: Imported},
+        tag="Operators",
+        body=ImportRequest,
+        errors=(413, 422, 503),
+        description="What is there already stays. What was erased stays erased, unless `include_erased` is true.",
+    ),
+    Operation(
+        "POST",
+        "/admin/import/lines",
+        "Take in an exported subject of any size, as JSON lines",
+        import_lines,
+        {200: Imported},
+        tag="Operators",
+        query=ImportLinesQuery,
+        errors=(413, 422, 503),
+        description="The body is what `GET /admin/export/{subject_id}?format=jsonl` answered. It is read line by line.",
+    ),
+]
