@@ -21,6 +21,7 @@ from api.resources import (
     docs,
     episodes,
     jobs,
+    keys,
     memories,
     memory_templates,
     metrics,
@@ -45,6 +46,7 @@ OPERATIONS: list[Operation] = [
     *admin_subjects.OPERATIONS,
     *jobs.OPERATIONS,
     *runs.OPERATIONS,
+    *keys.OPERATIONS,
     *service.OPERATIONS,
     *webhooks.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
@@ -66,7 +68,7 @@ def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
         RequestIds(),
         Tracing(),
         Cors(settings.cors_origins),
-        Access(settings, PUBLIC_PATHS),
+        Access(settings, services.pool, PUBLIC_PATHS),
     ]
     app = falcon.App(request_type=ApiRequest, middleware=middleware)
     app.resp_options.xml_error_serialization = False

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import falcon
 
+from pipelines.access import Admission
 from pipelines.principal import ANONYMOUS, Principal
+from storage.transactions import standing
 
 
 class RequestContext:
     """What the middleware finds out about a request before its operation runs."""
 
-    __slots__ = ("principal", "request_id", "route", "started", "tenant_id")
+    __slots__ = ("admission", "principal", "request_id", "route", "started", "tenant_id")
 
     def __init__(self) -> None:
         self.request_id = ""
         self.tenant_id = ""
         self.principal: Principal = ANONYMOUS
+        #: What the request was let in by; None at paths that let everybody in.
+        self.admission: Admission | None = None
         #: The template of the operation, where it is not that of the route.
         self.route = ""
         #: `time.perf_counter()` when the request arrived.
@@ -29,3 +33,14 @@ class ApiRequest(falcon.Request):
 
     context_type = RequestContext
     context: RequestContext  # type: ignore[assignment]
+
+    def serve_tenant(self, tenant_id: str) -> None:
+        """Refuse a tenant that this server's region does not serve, wherever in the request it is named.
+
+        Raises:
+            Forbidden: with the tenant's region.
+        """
+        admission = self.context.admission
+        if admission is not None:
+            admission.require_region(tenant_id)
+            standing.set(admission if admission.relies_on_rows else None)

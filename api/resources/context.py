@@ -9,6 +9,7 @@ from pipelines.context import ContextBundle, ContextRequest, assemble_context
 
 def create(call: Call) -> ContextBundle:
     asked = call.body
+    caller_id, caller_type = call.principal.caller(asked.caller_id, asked.caller_type)
     return assemble_context(
         call.services,
         call.tenant_id,
@@ -17,8 +18,8 @@ def create(call: Call) -> ContextBundle:
             task=asked.task,
             max_tokens=asked.max_tokens or call.services.settings.default_max_context_tokens,
             session_id=asked.session_id,
-            caller_id=asked.caller_id,
-            caller_type=asked.caller_type,
+            caller_id=caller_id,
+            caller_type=caller_type,
             explain=asked.explain,
         ),
     )
@@ -33,6 +34,7 @@ OPERATIONS = [
         {200: ContextBundle},
         tag="Context",
         body=ContextCreate,
+        scope="read",
         errors=(413, 422, 503),
     ),
 ]
