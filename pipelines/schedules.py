@@ -82,6 +82,12 @@ SCHEDULES = (
         work=lambda services: {"scheduled": health_alerts.sweep(services)},
     ),
     Schedule(
+        name="purge-provider-calls",
+        every=timedelta(days=1),
+        offset=timedelta(hours=3, minutes=40),
+        work=lambda services: {"purged": retention.purge_provider_calls(services)},
+    ),
+    Schedule(
         name="purge-ticks",
         every=timedelta(days=1),
         offset=timedelta(hours=3, minutes=20),
