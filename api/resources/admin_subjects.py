@@ -111,7 +111,9 @@ def _named_tenant(call: Call) -> str | None:
 
 
 def _tenant(call: Call) -> str:
-    return subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+    tenant_id = subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+    call.request.serve_tenant(tenant_id)
+    return tenant_id
 
 
 _SUBJECT = "/admin/subjects/{subject_id:path}"
