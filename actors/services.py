@@ -7,6 +7,7 @@ from dramatiq.brokers.redis import RedisBroker
 from config.settings import Settings
 from pipelines.embedders import open_embedder
 from pipelines.services import Services
+from storage.passage_cache import PassageCache
 from storage.transactions import open_pool
 
 
@@ -39,4 +40,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
+        passages=PassageCache(settings.subject_cache_mb * 1024 * 1024) if settings.subject_cache_mb else None,
     )

@@ -17,6 +17,7 @@ from api.operations import Operation
 from api.request import ApiRequest
 from api.resources import (
     admin_subjects,
+    audit,
     context,
     docs,
     episodes,
@@ -50,6 +51,7 @@ OPERATIONS: list[Operation] = [
     *runs.OPERATIONS,
     *tenants.OPERATIONS,
     *keys.OPERATIONS,
+    *audit.OPERATIONS,
     *overview.OPERATIONS,
     *service.OPERATIONS,
     *webhooks.OPERATIONS,

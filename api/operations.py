@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,9 @@ from config.errors import FieldProblem, Forbidden, ValidationFailed
 from pipelines import audit
 from pipelines.principal import Principal, Scope
 from pipelines.services import Services
+
+#: What `Lines` are sent as (https://jsonlines.org).
+JSON_LINES = "application/jsonl"
 
 #: Paths of operators, who may look at all tenants (contract: governance §9).
 OPERATOR_PATHS = ("/admin/", "/ops/")
@@ -60,6 +63,13 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """An answer of any length, sent as JSON Lines while it is read."""
+
+    rows: Iterable[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """What a method does at a path.
 
@@ -83,6 +93,8 @@ class Operation:
     #: What the key must be good for; unset, reading for GET and writing for all else. Operators' paths ask for `admin`
     #: besides.
     scope: Scope | None = None
+    #: Whether it may answer with `Lines`.
+    streams: bool = False
     #: Other paths at which the same operation answers; they are not documented twice.
     aliases: Sequence[str] = field(default=())
 
@@ -137,6 +149,10 @@ class Handler:
         if isinstance(answer, Reply):
             status, answer = falcon.code_to_http_status(answer.status), answer.body
         response.status = status
+        if isinstance(answer, Lines):
+            response.content_type = JSON_LINES
+            response.stream = (encode(row) + b"\n" for row in answer.rows)
+            return
         response.content_type = falcon.MEDIA_JSON
         response.data = encode(answer)
 

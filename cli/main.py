@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from cli.invocation import command_line
 from config.settings import ConfigurationError
 from storage.children import StartFailed
 
@@ -29,6 +30,7 @@ COMMANDS = {
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
     "schedules": "show what happens at regular times",
+    "keys": "make, list, rotate and revoke API keys",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }
@@ -48,6 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)
+    command_line.set(arguments)
     try:
         return int(parsed.run(parsed))
     except (ConfigurationError, StartFailed) as ex:

@@ -13,12 +13,36 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
+from uuid import UUID
 
 import msgspec
 
 from config.ids import uuid7
 from storage import audit
-from storage.transactions import Connection, before_commit
+from storage.audit import AuditEntry, AuditFilter
+from storage.transactions import Connection, Pool, before_commit, operator_transaction
+
+#: Entries that an export reads at a time.
+EXPORT_PAGE = 1000
+
+
+def list_entries(
+    pool: Pool, which: AuditFilter, *, cursor: UUID | None, limit: int
+) -> tuple[list[AuditEntry], UUID | None]:
+    """What operators did, the newest first, and the cursor of the next page if there is one."""
+    with operator_transaction(pool) as conn:
+        page = audit.list_entries(conn, which, before=cursor, limit=limit + 1)
+    return page[:limit], page[limit - 1].id if len(page) > limit else None
+
+
+def export(pool: Pool, which: AuditFilter) -> Iterator[AuditEntry]:
+    """All of it, read page by page: neither the log nor a transaction has to last in memory for the whole of it."""
+    cursor: UUID | None = None
+    while True:
+        page, cursor = list_entries(pool, which, cursor=cursor, limit=EXPORT_PAGE)
+        yield from page
+        if cursor is None:
+            return
 
 
 class _Action:

@@ -19,10 +19,11 @@ from pipelines.embedding import NO_MODEL, vectors_of
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.query import Query, parse_task
-from pipelines.ranking import Scores, score
+from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
+from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.retrieval import Candidates, load_candidates
 from storage.rows import Memory
@@ -64,12 +65,14 @@ def find_passages(
     embedder: Embedder | None,
     now: datetime,
     denied: Collection[UUID] = (),
+    cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
     Args:
         denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
             not even the statistics of the ranking depend on them.
+        cache: Where large subjects are kept between requests.
     """
     candidates = load_candidates(
         conn,
@@ -78,6 +81,7 @@ def find_passages(
         model=embedder.model if embedder else NO_MODEL,
         dimensions=embedder.dimensions if embedder else 0,
         waiting_limit=WAITING_EPISODES,
+        cache=cache,
     )
     if candidates is None:
         return None
@@ -86,12 +90,13 @@ def find_passages(
         columns = _without(columns, denied)
     query = parse_task(task, speakers=speakers, now=now)
     vector = _embedded(query, embedder)
-    scores = score(columns, query, vector)
+    matches = match_terms(columns, query.terms)
+    scores = score(columns, query, vector, matches=matches)
     if embedder is None:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
-        is_related = relatedness(columns, query, vector, scores).is_related
+        is_related = relatedness(columns, query, vector, scores, matches).is_related
     return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions)
 
 
@@ -107,7 +112,9 @@ def rank_memories(
 ) -> list[Memory]:
     """The subject's visible memories, best first for the query."""
     now = utcnow()
-    found = find_passages(conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now)
+    found = find_passages(
+        conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now, cache=services.passages
+    )
     if found is None:
         return []
     wanted = found.columns.kind != Kind.TURN
@@ -145,6 +152,11 @@ def is_visible(memory: Memory, now: datetime) -> bool:
 def source_of(columns: PassageColumns, row: int) -> UUID:
     """The episode or memory a passage was taken from."""
     return UUID(bytes=columns.source_id[row].tobytes())
+
+
+def sources_of(columns: PassageColumns, rows: NDArray[np.intp]) -> list[UUID]:
+    """`source_of` each row."""
+    return [UUID(bytes=source) for source in columns.source_id[rows].tolist()]
 
 
 def microseconds(moment: datetime) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
 
@@ -37,3 +38,5 @@ class Services:
     embedder: Embedder | None
     #: Raises when the broker does not answer.
     ping_broker: Callable[[], None]
+    #: Large subjects as they were last read; None where nobody asks for context.
+    passages: PassageCache | None = None
