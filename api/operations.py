@@ -21,7 +21,7 @@ from pipelines.services import Services
 JSON_LINES = "application/jsonl"
 
 #: Paths of operators, who may look at all tenants (contract: governance §9).
-OPERATOR_PATHS = ("/admin/", "/ops/")
+OPERATOR_PATHS = ("/admin/", "/ops/", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class Call:
         return self.request.context.principal
 
     def named_tenants(self) -> list[str]:
-        """Tenants that the request names as `tenant_id` in its path, query or body."""
-        named = (getattr(part, "tenant_id", None) for part in (self.path, self.query, self.body))
-        return [tenant_id for tenant_id in named if isinstance(tenant_id, str) and tenant_id]
+        """Tenants that the request names as `tenant_id` in its path, query or body, the default tenant apart."""
+        named = [getattr(part, "tenant_id", None) for part in (self.path, self.query, self.body)]
+        return [tenant_id for tenant_id in named if isinstance(tenant_id, str) and tenant_id not in ("", "-")]
 
     @property
     def request_id(self) -> str:

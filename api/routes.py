@@ -88,8 +88,9 @@ def _pattern(path: str) -> re.Pattern[str]:
     end = 0
     for field in _FIELD.finditer(path):
         parts.append(re.escape(path[end : field.start()]))
-        # Nothing at all is a name too, which the schema may refuse with its reason.
-        parts.append(f"(?P<{field[1]}>{'.*' if field[2] else '[^/]+'})")
+        # Nothing at all is a name too, one that the schema refuses with its reason.
+        any_text = ".*" if field.end() == len(path) else ".+"
+        parts.append(f"(?P<{field[1]}>{any_text if field[2] else '[^/]+'})")
         end = field.end()
     return re.compile("".join([*parts, re.escape(path[end:])]), re.S)
 

@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     create = actions.add_parser("create", help="make a key and print it, this once")
     create.add_argument("--name", required=True, help="whose key it is, as it will stand in the audit log")
     bound = create.add_mutually_exclusive_group(required=True)
-    bound.add_argument("--tenant", help="the only tenant that the key acts for")
+    bound.add_argument("--tenant", help="the only tenant that the key acts for; - is the default one")
     bound.add_argument("--operator", action="store_true", help="a key for operators, who may name any tenant")
     create.add_argument("--scope", action="append", choices=SCOPES, help="repeat for several (default: all there are)")
     create.add_argument("--expires-days", type=_days, metavar="DAYS", help="days until it ends (default: never)")
@@ -97,6 +97,7 @@ def _asked(arguments: argparse.Namespace) -> Any:
     import msgspec
 
     from api.schemas.keys import KeyCreate
+    from api.schemas.webhooks import DEFAULT_TENANT
     from pipelines.keys import NewKey
 
     body = {
@@ -113,7 +114,7 @@ def _asked(arguments: argparse.Namespace) -> Any:
     days = arguments.expires_days
     return NewKey(
         name=asked.name,
-        tenant_id=asked.tenant_id,
+        tenant_id="" if asked.tenant_id == DEFAULT_TENANT else asked.tenant_id,
         scopes=asked.scopes,
         expires_at=None if days is None else utcnow() + timedelta(days=days),
         caller_id=asked.caller_id,

@@ -31,6 +31,7 @@ COMMANDS = {
     "dead-letters": "list, retry or purge runs that failed for good",
     "schedules": "show what happens at regular times",
     "keys": "make, list, rotate and revoke API keys",
+    "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }

@@ -8,6 +8,8 @@ StatewaveError
 ├── NotFound              404
 ├── Conflict              409  try again after `retry_after` seconds, or never
 ├── BodyTooLarge          413
+├── RateLimited           429  too many requests within a minute
+├── QuotaExceeded         429  as much as the tenant may use in this month
 └── Unavailable           503  a backing service is away
 """
 
@@ -99,6 +101,20 @@ class BodyTooLarge(StatewaveError):
 
     status = 413
     code = "body_too_large"
+
+
+class RateLimited(StatewaveError):
+    """More requests than are allowed within a minute."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class QuotaExceeded(StatewaveError):
+    """The tenant has used as much as it may in this month."""
+
+    status = 429
+    code = "quota_exceeded"
 
 
 class Unavailable(StatewaveError):

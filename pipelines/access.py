@@ -140,7 +140,7 @@ class Admission:
             Forbidden: with the tenant's region, never with this server's.
         """
         own = self._door.region
-        if own is None or not tenant_id or tenant_id in self._tenants:
+        if own is None or tenant_id in self._tenants:
             return
         self._tenants.append(tenant_id)
         self._check_region(tenant_id, own)

@@ -52,7 +52,9 @@ def _compile_next(services: Services, run: Run) -> Run | None:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
-        return compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+        after = compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
+    return after
 
 
 def label(services: Services, run: Run) -> Run | None:
@@ -84,7 +86,9 @@ def publish(services: Services, run: Run) -> Run | None:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
-        return compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+        after = compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
+    return after
 
 
 def compile_one(services: Services, run: Run) -> Run | None:
@@ -111,6 +115,7 @@ def compile_one(services: Services, run: Run) -> Run | None:
         if outcome is None:
             return None
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
     return msgspec.structs.replace(run, state="completed")
 
 

@@ -102,7 +102,7 @@ def _issues(settings: Settings) -> Iterator[Issue]:
             "embedding_provider",
             "local",
         )
-    if not getattr(settings, "rate_limit_rpm", 0):
+    if not settings.rate_limit_rpm:
         yield _issue(
             "no_rate_limit",
             "medium",

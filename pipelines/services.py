@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from pipelines.tenant_limits import TenantLimits
+from pipelines.usage import Usage
 from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
@@ -38,5 +40,8 @@ class Services:
     embedder: Embedder | None
     #: Raises when the broker does not answer.
     ping_broker: Callable[[], None]
+    #: What tenants used here, and what their limits are.
+    usage: Usage = field(default_factory=Usage)
+    tenant_limits: TenantLimits = field(default_factory=TenantLimits)
     #: Large subjects as they were last read; None where nobody asks for context.
     passages: PassageCache | None = None

@@ -53,12 +53,13 @@ class Access:
         context.tenant_id = admission.tenant_for(named)
         if context.tenant_id:
             bind_contextvars(tenant_id=context.tenant_id)
-        elif self._requires_tenant and not request.path.startswith((*OPERATOR_PATHS, metrics.PATH)):
+        elif self._requires_tenant and not request.path.startswith(OPERATOR_PATHS):
             # Operators name the tenant they mean in the path or the query.
             raise MissingTenant(f"the {self._tenant_header} header is required")
         if request.path == metrics.PATH and "admin" not in admission.principal.scopes:
             raise Forbidden("the API key lacks the scope admin", code="insufficient_scope")
-        request.serve_tenant(context.tenant_id)
+        if context.tenant_id or not request.path.startswith(OPERATOR_PATHS):
+            request.serve_tenant(context.tenant_id)
 
     def process_response(
         self, request: ApiRequest, response: falcon.Response, resource: object, req_succeeded: bool

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 from api.operations import Call, Operation
 from api.schemas.keys import KeyCreate, KeyList, KeyPath, KeyRotate, KeysQuery, NewKeyAnswer
+from api.schemas.webhooks import DEFAULT_TENANT
 from pipelines import keys
 from storage.api_keys import KeyView
 
@@ -14,7 +15,7 @@ def create(call: Call) -> NewKeyAnswer:
     asked = call.body
     new = keys.NewKey(
         name=asked.name,
-        tenant_id=asked.tenant_id,
+        tenant_id="" if asked.tenant_id == DEFAULT_TENANT else asked.tenant_id,
         scopes=asked.scopes,
         expires_at=asked.expires_at,
         caller_id=asked.caller_id,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
-from api.schemas.tenants import TenantAudit, TenantConfigChange, TenantList, TenantPath, stored_changes
+from api.schemas.tenants import TenantAudit, TenantConfigChange, TenantList, stored_changes
+from api.schemas.webhooks import TenantPath
 from pipelines import tenants
 from storage.tenant_configs import TenantConfigRow
 
@@ -22,14 +23,14 @@ def audit(call: Call) -> TenantAudit:
 
 
 def show_config(call: Call) -> TenantConfigRow:
-    return tenants.show_config(call.services, call.path.tenant_id)
+    return tenants.show_config(call.services, call.path.name)
 
 
 def change_config(call: Call) -> TenantConfigRow:
     body = call.body
     return tenants.change_config(
         call.services,
-        call.path.tenant_id,
+        call.path.name,
         stored_changes(body),
         cleared=body.clear,
         expected_version=body.expected_version,

@@ -18,7 +18,7 @@ TenantId = Annotated[
         min_length=1,
         max_length=256,
         pattern=PRINTABLE,
-        description="The only tenant that the key acts for.",
+        description="The only tenant that the key acts for; `-` is the one of requests that name none.",
         extra={"problem": "must not contain control characters or line separators"},
     ),
 ]

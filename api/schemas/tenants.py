@@ -7,26 +7,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from api.schemas.fields import PRINTABLE
 from api.schemas.webhooks import DeliveryCounts
 from pipelines.overview import Issue
 from pipelines.tenant_config import TenantConfig
 from storage.tenants import RowsWithoutTenant
 
 _KEYS = msgspec.structs.fields(TenantConfig)
-
-
-class TenantPath(msgspec.Struct, kw_only=True):
-    """Which tenant; nothing at all is the default tenant: `/admin/tenants//config`."""
-
-    tenant_id: Annotated[
-        str,
-        Meta(
-            max_length=256,
-            pattern=f"({PRINTABLE})|^(?![\\s\\S])",
-            extra={"problem": "must not contain control characters or line separators"},
-        ),
-    ]
 
 
 #: Every key of `TenantConfig`, where absent and null mean "as it is", and what steers the change.

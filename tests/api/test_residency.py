@@ -80,6 +80,14 @@ def test_some_paths_have_no_tenant(european: falcon.testing.TestClient, path: st
     assert european.simulate_get(path, headers=ACME).status_code == 200
 
 
+def test_the_default_tenant_can_be_pinned_too(european: falcon.testing.TestClient) -> None:
+    body = {"region": "us", "force_region_pin": True}
+    assert european.simulate_patch("/admin/tenants/-/config", json=body).status_code == 200
+    assert refusal(european.simulate_get("/v1/subjects")) == (403, "residency.mismatch")
+    assert european.simulate_get("/v1/subjects", headers=ACME).status_code == 200
+    assert european.simulate_get("/admin/tenants").status_code == 200
+
+
 def test_a_server_without_a_region_serves_all(client: falcon.testing.TestClient) -> None:
     pin(client, "us")
     assert client.simulate_get("/v1/subjects", headers=ACME).status_code == 200

@@ -102,8 +102,8 @@ def test_of_two_who_read_the_same_version_one_writes(client: falcon.testing.Test
 
 
 def test_the_default_tenant_can_be_configured(client: falcon.testing.TestClient) -> None:
-    assert patch(client, "/admin/tenants//config", receipts="always").json["tenant_id"] == ""
-    assert client.simulate_get("/admin/tenants//config").json["config"] == {"receipts": "always"}
+    assert patch(client, "/admin/tenants/-/config", receipts="always").json["tenant_id"] == ""
+    assert client.simulate_get("/admin/tenants/-/config").json["config"] == {"receipts": "always"}
 
 
 def test_ids_may_contain_slashes(client: falcon.testing.TestClient) -> None:
