@@ -10,7 +10,7 @@ import falcon.testing
 import pytest
 
 from config.clock import utcnow
-from storage.transactions import Pool, operator_transaction
+from storage.transactions import Pool, operator_transaction, statements_sent
 from tests.api.conftest import MakeClient
 from tests.api.requests import episode, problems
 
@@ -282,3 +282,26 @@ def test_the_last_use_is_kept(guarded: falcon.testing.TestClient) -> None:
     assert guarded.simulate_get(f"/admin/keys/{id}", headers=SHARED).json["last_used_at"] is None
     guarded.simulate_get("/v1/subjects", headers=headers)
     assert guarded.simulate_get(f"/admin/keys/{id}", headers=SHARED).json["last_used_at"] is not None
+
+
+def test_the_shared_key_reaches_no_log(guarded: falcon.testing.TestClient, capsys: pytest.CaptureFixture[str]) -> None:
+    for sent in (SHARED["X-API-Key"], "open sesamE"):
+        for headers in ({"X-API-Key": sent}, {"Authorization": f"Bearer {sent}"}):
+            guarded.simulate_get("/v1/subjects", headers=headers, params={"api_key": sent})
+    said = capsys.readouterr()
+    assert "request" in said.out and "sesam" not in said.out + said.err
+
+
+def test_a_known_key_costs_no_statement(guarded: falcon.testing.TestClient) -> None:
+    """Statements of a request with the shared key, and of the same with a key of ours that was seen before."""
+    _, headers = make_key(guarded, tenant_id="acme")
+    body = {"subject_id": "ada", "task": "greet"}
+    as_acme = {**SHARED, "X-Tenant-ID": "acme"}
+    guarded.simulate_post("/v1/episodes", json=episode(), headers=as_acme)
+
+    def statements(sent: dict[str, str]) -> int:
+        guarded.simulate_post("/v1/context", json=body, headers=sent)
+        assert guarded.simulate_post("/v1/context", json=body, headers=sent).status_code == 200
+        return statements_sent.get()
+
+    assert statements(headers) == statements(as_acme)
