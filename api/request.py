@@ -10,7 +10,7 @@ from pipelines.access import Admission
 from pipelines.principal import ANONYMOUS, Principal
 from pipelines.quotas import QuotaStanding
 from pipelines.rate_limits.buckets import Standing
-from storage.transactions import standing
+from storage.standing import standing
 
 
 class RequestContext:

@@ -1,7 +1,7 @@
 """Who may come in, and for which tenant: what the API asks before it reads anything of a request.
 
 A process remembers keys and regions it has seen, so the common request costs no statement for them. It may do so for
-as long as it likes: every transaction of the request compares the access revision (`storage.transactions.Standing`),
+as long as it likes: every transaction of the request compares the access revision (`storage.standing.Standing`),
 which grows in the transaction of every change of a key or of a tenant's document. A key that was revoked opens nothing
 from that commit on, in no process, whatever becomes of Redis or of notifications.
 """

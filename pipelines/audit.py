@@ -20,7 +20,8 @@ import msgspec
 from config.ids import uuid7
 from storage import audit
 from storage.audit import AuditEntry, AuditFilter
-from storage.transactions import Connection, Pool, before_commit, operator_transaction
+from storage.standing import before_commit
+from storage.transactions import Connection, Pool, operator_transaction
 
 #: Entries that an export reads at a time.
 EXPORT_PAGE = 1000

@@ -9,10 +9,10 @@ server and PostgreSQL cannot hand them to somebody else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, Protocol, Self, TypeAlias
+from typing import Any, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -21,6 +21,8 @@ from psycopg import sql
 from psycopg.adapt import Loader
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
+
+from storage.standing import before_commit, standing
 
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
@@ -40,32 +42,10 @@ _NO_TENANT = "\t"
 
 _BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 _REVISION = "; select revision from access_revision"
+_STATEMENTS_BEFORE_REVISION = 3
 
 #: Times that a request looks again at keys and regions which change under its hands before it gives up.
 _RENEWALS = 10
-
-
-class Standing(Protocol):
-    """What a request was let in by: facts that a process remembers, and the access revision at which they held.
-
-    Every transaction of the request asks for the revision in the round trip that begins it. When it has moved, the
-    facts are read again, and what no longer holds ends the request before it has seen a row. So facts may be
-    remembered for as long as one likes, and none outlives its withdrawal.
-    """
-
-    revision: int
-    #: Whether some transaction has found the revision unchanged.
-    is_confirmed: bool
-
-    def renew(self) -> None:
-        """Read the facts again; raises when they let nobody in any more."""
-
-
-#: The standing of the request that this thread is at; None for everything that relies on nothing remembered.
-standing: ContextVar[Standing | None] = ContextVar("standing", default=None)
-
-#: Called with the connection before a transaction commits, for what must be written along with it.
-before_commit: ContextVar[Callable[[Connection], None] | None] = ContextVar("before_commit", default=None)
 
 
 class CountingCursor(psycopg.Cursor[TupleRow]):
@@ -139,7 +119,7 @@ def _configure(statement_timeout_seconds: float, idle_timeout_seconds: float) ->
 @contextlib.contextmanager
 def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
     """A transaction that sees and writes rows of `tenant_id` only. Commits on leaving, rolls back on any exception."""
-    with _transaction(pool, "statewave_app", tenant_id) as conn:
+    with _transaction(pool, _begin("statewave_app", tenant_id)) as conn:
         yield conn
 
 
@@ -150,27 +130,37 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
     Args:
         wait_seconds: how long to wait for a connection, where the pool's own patience is too long.
     """
-    with _transaction(pool, "statewave_operator", "", wait_seconds) as conn:
+    with _transaction(pool, _begin("statewave_operator", ""), wait_seconds) as conn:
         yield conn
 
 
+def _begin(role: str, tenant_id: str) -> sql.Composed:
+    return _composed(role, tenant_id, with_revision=standing.get() is not None)
+
+
 @lru_cache(maxsize=1024)
-def _begin(role: str, tenant_id: str, with_revision: bool) -> sql.Composed:
+def _composed(role: str, tenant_id: str, *, with_revision: bool) -> sql.Composed:
     # One simple-protocol message carries all statements: one round trip instead of three or four.
     text = sql.SQL(_BEGIN + _REVISION if with_revision else _BEGIN)
     return text.format(role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, role: str, tenant_id: str, wait_seconds: float | None = None) -> Iterator[Connection]:
-    holder = standing.get()
-    if holder is None:
-        conn, _ = _begun(pool, _begin(role, tenant_id, False), wait_seconds)
-    else:
-        conn = _begun_in_good_standing(pool, _begin(role, tenant_id, True), wait_seconds, holder)
+def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
+    with _begun_transaction(pool, begin, wait_seconds) as cursor:
+        yield cursor.connection
+
+
+@contextlib.contextmanager
+def _begun_transaction(
+    pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
+) -> Iterator[psycopg.Cursor[TupleRow]]:
+    """The transaction, with the results of the statements that began it."""
+    cursor = _begun_in_good_standing(pool, begin, wait_seconds)
+    conn = cursor.connection
     try:
         try:
-            yield conn
+            yield cursor
             if attend := before_commit.get():
                 attend(conn)
         except BaseException:
@@ -182,18 +172,20 @@ def _transaction(pool: Pool, role: str, tenant_id: str, wait_seconds: float | No
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(
-    pool: Pool, begin: sql.Composed, wait_seconds: float | None, holder: Standing
-) -> Connection:
-    """A connection on which the transaction has begun, with the access revision that the request relies on."""
+def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+    """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
+    holder = standing.get()
+    if holder is None:
+        return _begun(pool, begin, wait_seconds)
     for _ in range(_RENEWALS):
-        conn, cursor = _begun(pool, begin, wait_seconds)
-        while cursor.nextset():
-            pass
+        cursor = _begun(pool, begin, wait_seconds)
+        for _ in range(_STATEMENTS_BEFORE_REVISION):
+            cursor.nextset()
         row = cursor.fetchone()
         if row is not None and row[0] == holder.revision:
             holder.is_confirmed = True
-            return conn
+            return cursor
+        conn = cursor.connection
         with contextlib.suppress(*DATABASE_AWAY):
             conn.execute("rollback")
         pool.putconn(conn)
@@ -206,8 +198,8 @@ def _begun_in_good_standing(
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> tuple[Connection, psycopg.Cursor[TupleRow]]:
-    """A connection on which the transaction has begun. One that died while it lay idle is replaced.
+def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+    """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
     be taken without asking whether the first did anything.
@@ -215,7 +207,7 @@ def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> tuple
     for _ in range(pool.max_size):
         conn = pool.getconn(wait_seconds)
         try:
-            return conn, conn.execute(begin)
+            return conn.execute(begin)
         except BaseException as ex:
             is_dead = conn.closed and isinstance(ex, DATABASE_AWAY)
             pool.putconn(conn)

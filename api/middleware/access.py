@@ -18,7 +18,8 @@ from config.errors import Forbidden, MissingTenant, StatewaveError, Unauthentica
 from config.settings import Settings
 from pipelines.access import Admission, Door
 from pipelines.key_format import PREFIX
-from storage.transactions import DATABASE_AWAY, Pool, operator_transaction, standing
+from storage.standing import standing
+from storage.transactions import DATABASE_AWAY, Pool, operator_transaction
 
 log = structlog.get_logger()
 
