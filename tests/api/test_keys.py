@@ -10,8 +10,8 @@ import falcon.testing
 import pytest
 
 from config.clock import utcnow
-from config.errors import NotFound
-from pipelines.context import ContextBundle, ContextRequest
+from pipelines.principal import ANONYMOUS, Principal
+from pipelines.principal import SHARED as SHARED_PRINCIPAL
 from storage.transactions import Pool, operator_transaction, statements_sent
 from tests.api.conftest import MakeClient
 from tests.api.requests import episode, problems
@@ -309,19 +309,13 @@ def test_a_known_key_costs_no_statement(guarded: falcon.testing.TestClient) -> N
     assert statements(headers) == statements(as_acme)
 
 
-def test_a_caller_that_comes_with_the_key_counts_more_than_the_requests_own(
-    guarded: falcon.testing.TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen = []
+def test_a_caller_that_comes_with_the_key_counts_more_than_the_requests_own() -> None:
+    bound = Principal(name="k", kind="tenant", caller_type="support_agent")
+    assert bound.caller("ada", "admin") == ("ada", "support_agent")
+    assert SHARED_PRINCIPAL.caller("ada", "admin") == ("ada", "admin")
+    assert ANONYMOUS.caller(None, None) == (None, None)
 
-    def assemble(_services: object, _tenant_id: str, request: ContextRequest, **_others: object) -> ContextBundle:
-        seen.append((request.caller_id, request.caller_type))
-        raise NotFound("seen enough")
 
-    monkeypatch.setattr("api.resources.context.assemble_context", assemble)
-    _, bound = make_key(guarded, name="bound", tenant_id="acme", caller_type="support_agent")
-    _, plain = make_key(guarded, name="plain", tenant_id="acme")
-    body = {**CONTEXT, "caller_id": "ada", "caller_type": "admin"}
-    for headers in (bound, plain):
-        guarded.simulate_post("/v1/context", json=body, headers=headers)
-    assert seen == [("ada", "support_agent"), ("ada", "admin")]
+def test_a_caller_is_kept_with_the_key(guarded: falcon.testing.TestClient) -> None:
+    id, _ = make_key(guarded, tenant_id="acme", caller_type="support_agent")
+    assert guarded.simulate_get(f"/admin/keys/{id}", headers=SHARED).json["caller_type"] == "support_agent"

@@ -11,6 +11,8 @@ from uuid import uuid4
 import falcon.testing
 import httpx
 import pytest
+from statewave import StatewaveClient
+from statewave.exceptions import StatewaveAPIError
 
 from api.app import create_app
 from config.settings import Settings
@@ -132,3 +134,19 @@ def test_no_byte_of_a_key_reaches_a_log(running_stack: RunningStack, first: http
         for table in ("api_keys", "audit_log"):
             rows = conn.execute(f"select t::text from {table} t").fetchall()
             assert not any(key.rsplit("_", 1)[1][:20] in row for (row,) in rows)
+
+
+def test_the_published_sdk_works_with_a_tenants_key(running_stack: RunningStack, first: httpx.Client) -> None:
+    tenant = str(uuid4())
+    _, key = make_key(first, tenant_id=tenant)
+    with StatewaveClient(running_stack.base_url, api_key=key) as client:
+        client.create_episode(
+            subject_id="ada", source="chat", type="message", payload={"messages": [{"role": "user", "content": "Hi"}]}
+        )
+        assert [subject.subject_id for subject in client.list_subjects().subjects] == ["ada"]
+    with (
+        StatewaveClient(running_stack.base_url, api_key=key, tenant_id="another") as client,
+        pytest.raises(StatewaveAPIError) as refused,
+    ):
+        client.list_subjects()
+    assert (refused.value.status_code, refused.value.code) == (403, "tenant_mismatch")
