@@ -46,6 +46,12 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
         response.set_header("Retry-After", str(retry_after))
 
 
+def write_database_away(response: falcon.Response, ex: psycopg.Error, request_id: str) -> None:
+    """Answer that the database is away."""
+    log.warning("database away", reason=type(ex).__name__, sqlstate=ex.sqlstate)
+    write(response, Unavailable("the database does not answer; try again in a moment"), request_id)
+
+
 def _of_ours(request: ApiRequest, response: falcon.Response, ex: StatewaveError, params: object) -> None:
     write(response, ex, request.context.request_id)
 
@@ -67,12 +73,7 @@ def _message(request: ApiRequest, ex: falcon.HTTPError) -> str:
 
 
 def _database_away(request: ApiRequest, response: falcon.Response, ex: psycopg.Error, params: object) -> None:
-    log.warning("database away", reason=type(ex).__name__, sqlstate=ex.sqlstate)
-    write(
-        response,
-        Unavailable("the database does not answer; try again in a moment"),
-        request.context.request_id,
-    )
+    write_database_away(response, ex, request.context.request_id)
 
 
 def _unexpected(request: ApiRequest, response: falcon.Response, ex: Exception, params: object) -> None:

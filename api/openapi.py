@@ -10,8 +10,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from api.middleware.access import OPERATOR_PATHS
-from api.operations import Operation
+from api.operations import JSON_LINES, OPERATOR_PATHS, Operation
 from api.resources.service import server_version
 from api.schemas.service import ErrorEnvelope
 from api.validation import bare_type
@@ -48,7 +47,7 @@ def document(operations: Sequence[Operation], settings: Settings) -> dict[str, A
             "description": _DESCRIPTION,
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
-        "security": [{"ApiKey": []}, {"Bearer": []}] if settings.api_key else [],
+        "security": [{"ApiKey": []}, {"Bearer": []}] if settings.api_key or settings.require_api_key else [],
         "paths": paths,
         "components": {
             "schemas": components,
@@ -139,6 +138,9 @@ def _described(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
 
 def _responses(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
     answers = {str(status): _response(status, refs[model]) for status, model in operation.answers.items()}
+    if operation.streams:
+        # One JSON value per line, which no schema of the whole can say.
+        answers["200"]["content"][JSON_LINES] = {"schema": {"type": "string"}}
     statuses = [] if operation.is_public else [400, 401, 403, 429, *operation.errors]
     for status in statuses:
         answers[str(status)] = _response(status, refs[ErrorEnvelope])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +12,16 @@ import msgspec
 
 from api.inputs import JsonInput, TextInput, body_bytes, invalid, path_fields, query_pairs
 from api.request import ApiRequest
-from config.errors import FieldProblem, ValidationFailed
-from pipelines.principal import Principal
+from config.errors import FieldProblem, Forbidden, ValidationFailed
+from pipelines import audit
+from pipelines.principal import Principal, Scope
 from pipelines.services import Services
+
+#: What `Lines` are sent as (https://jsonlines.org).
+JSON_LINES = "application/jsonl"
+
+#: Paths of operators, who may look at all tenants (contract: governance §9).
+OPERATOR_PATHS = ("/admin/", "/ops/", "/metrics")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +43,12 @@ class Call:
     def principal(self) -> Principal:
         """Who asks; `principal.name` is what the audit log and fields such as `promoted_by` say."""
         return self.request.context.principal
+
+    def named_tenants(self) -> list[str]:
+        """Tenants that the request names in its path, query or body, the default tenant apart."""
+        parts = (self.path, self.query, self.body)
+        named = [getattr(part, name, None) for part in parts for name in ("tenant_id", "target_tenant_id")]
+        return [tenant_id for tenant_id in named if isinstance(tenant_id, str) and tenant_id not in ("", "-")]
 
     @property
     def request_id(self) -> str:
@@ -60,6 +74,13 @@ class Stream:
 
 
 @dataclass(frozen=True, slots=True)
+class Lines:
+    """An answer of any length, sent as JSON Lines while it is read."""
+
+    rows: Iterable[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Operation:
     """What a method does at a path.
 
@@ -82,8 +103,32 @@ class Operation:
     errors: Sequence[int] = ()
     is_public: bool = False
     description: str = ""
+    #: What the key must be good for; unset, reading for GET and writing for all else. Operators' paths ask for `admin`
+    #: besides.
+    scope: Scope | None = None
+    #: Whether it may answer with `Lines`.
+    streams: bool = False
     #: Other paths at which the same operation answers; they are not documented twice.
     aliases: Sequence[str] = field(default=())
+
+    @property
+    def changes(self) -> bool:
+        """Whether it does more than read."""
+        return self.scope == "write" or (self.scope is None and self.method != "GET")
+
+    @property
+    def is_operators(self) -> bool:
+        """Whether only operators may call it."""
+        return self.path.startswith(OPERATOR_PATHS)
+
+    @property
+    def needed_scopes(self) -> frozenset[Scope]:
+        """What the key must be good for. An operator's key with `admin` alone may look, and change nothing."""
+        if self.is_public:
+            return frozenset()
+        if self.is_operators:
+            return frozenset({"admin", "write"} if self.changes else {"admin"})
+        return frozenset({"write" if self.changes else "read"})
 
 
 #: Reads one part of a request, given the fields of its path.
@@ -97,11 +142,22 @@ class Handler:
         self._run = operation.run
         self._services = services
         self._status = falcon.code_to_http_status(next(iter(operation.answers)))
+        self._operation = operation
+        self._needs = operation.needed_scopes
         self._parts = list(_readers(operation, services.settings.max_body_bytes).items())
 
     def respond(self, request: ApiRequest, response: falcon.Response, **fields: str) -> None:
         """What Falcon calls."""
-        answer = self._run(Call(self._services, request, **self._read(request, fields)))
+        if not self._needs <= request.context.principal.scopes:
+            missing = " and ".join(sorted(self._needs - request.context.principal.scopes))
+            raise Forbidden(f"the API key lacks the scope {missing}", code="insufficient_scope")
+        call = Call(self._services, request, **self._read(request, fields))
+        # A pin that was set by mistake must not lock out the operator who puts it right, and says so.
+        if not getattr(call.body, "force_region_pin", False):
+            for tenant_id in call.named_tenants():
+                request.serve_tenant(tenant_id)
+        with self._audited(call):
+            answer = self._run(call)
         status = self._status
         if isinstance(answer, Stream):
             response.content_type = answer.content_type
@@ -111,8 +167,27 @@ class Handler:
         if isinstance(answer, Reply):
             status, answer = falcon.code_to_http_status(answer.status), answer.body
         response.status = status
+        if isinstance(answer, Lines):
+            response.content_type = JSON_LINES
+            response.stream = (encode(row) + b"\n" for row in answer.rows)
+            return
         response.content_type = falcon.MEDIA_JSON
         response.data = encode(answer)
+
+    def _audited(self, call: Call) -> AbstractContextManager[object]:
+        """What operators change, the audit log knows: each operation is recorded with the first thing it writes."""
+        operation = self._operation
+        if not (operation.is_operators and operation.changes):
+            return nullcontext()
+        path = msgspec.structs.astuple(call.path) if call.path is not None else ()
+        return audit.acting(
+            actor=call.principal.name,
+            action=f"{operation.method} {operation.path.replace(':path}', '}')}",
+            tenant_id=next(iter(call.named_tenants()), call.tenant_id or None),
+            target="/".join(str(part) for part in path),
+            details=msgspec.to_builtins(call.query) if call.query is not None else {},
+            request_id=call.request_id,
+        )
 
     def _read(self, request: ApiRequest, fields: dict[str, str]) -> dict[str, Any]:
         """Every part by its name in `Call`. The problems of all parts are raised together."""

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 
 import falcon
 
+from pipelines.access import Admission
 from pipelines.principal import ANONYMOUS, Principal
 from pipelines.quotas import QuotaStanding
 from pipelines.rate_limits.buckets import Standing
+from storage.standing import standing
 
 
 class RequestContext:
     """What the middleware finds out about a request before its operation runs."""
 
-    __slots__ = ("principal", "quotas", "rate_limits", "request_id", "route", "started", "tenant_id")
+    __slots__ = ("admission", "principal", "quotas", "rate_limits", "request_id", "route", "started", "tenant_id")
 
     def __init__(self) -> None:
         self.request_id = ""
         self.tenant_id = ""
         self.principal: Principal = ANONYMOUS
+        #: What the request was let in by; None at paths that let everybody in.
+        self.admission: Admission | None = None
         #: How the limits stand that the request was held against; None when it was held against none.
         self.rate_limits: Sequence[Standing] | None = None
         self.quotas: list[QuotaStanding] = []
@@ -36,3 +40,14 @@ class ApiRequest(falcon.Request):
 
     context_type = RequestContext
     context: RequestContext  # type: ignore[assignment]
+
+    def serve_tenant(self, tenant_id: str) -> None:
+        """Refuse a tenant that this server's region does not serve, wherever in the request it is named.
+
+        Raises:
+            Forbidden: with the tenant's region.
+        """
+        admission = self.context.admission
+        if admission is not None:
+            admission.require_region(tenant_id)
+            standing.set(admission if admission.relies_on_rows else None)

@@ -72,6 +72,9 @@ class Collector:
             read = self._struct(value, other, location)
             return None if read is None else read.translated()
         before = len(self.problems)
+        if model.__struct_config__.forbid_unknown_fields:
+            for name in sorted(value.keys() - {field.encode_name for field in _fields(model)}):
+                self.add((*location, name), "There is no such field", "unknown_field")
         arguments = {}
         for field in _fields(model):
             name = field.encode_name

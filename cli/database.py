@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from cli.invocation import command_line, shell_user
 from cli.process import connected_database
 from config.settings import load_settings
 from storage.children import StartFailed
@@ -20,17 +21,30 @@ from storage.transactions import Pool, open_pool
 def operator_pool() -> Iterator[Pool]:
     """One connection to the database that the settings name, or that of a running `statewave up`.
 
+    What is changed over it is recorded in the audit log, with the command line and who sat at the shell.
+
     Raises:
         StartFailed: when there is none, or it does not answer.
     """
     import psycopg
+
+    from pipelines import audit
 
     url = connected_database(load_settings())
     try:
         pool = open_pool(url, size=1)
     except psycopg.OperationalError as ex:
         raise StartFailed(f"the database does not answer: {ex}") from ex
-    with pool:
+    asked = command_line.get()
+    with (
+        pool,
+        audit.acting(
+            actor=shell_user(),
+            action=f"statewave {asked[0] if asked else ''}".rstrip(),
+            tenant_id=None,
+            details={"arguments": list(asked[1:])},
+        ),
+    ):
         yield pool
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli.database import ago, show
+from cli.invocation import shell_user
 from cli.portable import portable_services
 from config.errors import StatewaveError
 
@@ -58,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
             return 0
         try:
             with arguments.file.open("rb") as lines:
-                done = reapply(services, lines, by="shell")
+                done = reapply(services, lines, by=shell_user())
         except (StatewaveError, OSError) as ex:
             print(ex, file=sys.stderr)
             return 1

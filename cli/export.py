@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from cli.invocation import shell_user
 from cli.portable import Meter, portable_services
 from config.errors import StatewaveError
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
             for subject_id in subjects:
                 try:
                     pieces = export_subject(
-                        services, arguments.tenant, subject_id, form="jsonl", by="shell", progress=meter.show
+                        services, arguments.tenant, subject_id, form="jsonl", by=shell_user(), progress=meter.show
                     )
                 except StatewaveError as ex:
                     if arguments.all:

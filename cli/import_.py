@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from cli.invocation import shell_user
 from cli.portable import Meter, portable_services
 from config.errors import StatewaveError
 
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         target_tenant_id=arguments.tenant,
         preserve_ids=not arguments.new_ids,
         include_erased=arguments.include_erased,
-        by="shell",
+        by=shell_user(),
     )
     meter = Meter()
     failed = False

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
+from cli.invocation import command_line
 from config.settings import ConfigurationError
 from storage.children import StartFailed
 
@@ -34,6 +35,7 @@ COMMANDS = {
     "erasures": "list what was erased, keep the ledger, and erase again what a restored dump brought back",
     "export": "write a subject, or all of a tenant, as JSON lines",
     "import": "take in what was exported; what was erased stays erased",
+    "keys": "make, list, rotate and revoke API keys",
     "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
@@ -57,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             module.add_arguments(command)
             command.set_defaults(run=module.run)
     parsed = parser.parse_args(arguments)
+    command_line.set(arguments)
     try:
         return int(parsed.run(parsed))
     except (ConfigurationError, StartFailed) as ex:

@@ -29,6 +29,8 @@ QUIET_LIBRARIES = ("httpx", "httpcore", "urllib3", "wordllama", "periodiq", "dra
 
 _SECRET_FIELD = re.compile(r"(api.?key|secret|password|authorization|bearer|dsn)$", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(\w+://[^\s:/@]*):[^\s/@]+@")
+#: Keys of `pipelines.key_format`, wherever somebody put one that does not belong there: the id stays, the secret goes.
+_API_KEY = re.compile(r"(sw_[0-9A-Za-z]{12}_)[0-9A-Za-z]{20,}")
 _HIDDEN = "[hidden]"
 
 
@@ -86,12 +88,14 @@ def clear_context() -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Hide the values of fields named like secrets, and passwords within addresses."""
+    """Hide the values of fields named like secrets, passwords within addresses, and API keys anywhere."""
     for name, value in event.items():
         if _SECRET_FIELD.search(name):
             event[name] = _HIDDEN
-        elif isinstance(value, str) and "://" in value:
-            event[name] = _URL_PASSWORD.sub(rf"\1:{_HIDDEN}@", value)
+        elif isinstance(value, str):
+            if "://" in value:
+                value = _URL_PASSWORD.sub(rf"\1:{_HIDDEN}@", value)
+            event[name] = _API_KEY.sub(rf"\1{_HIDDEN}", value) if "sw_" in value else value
     return event
 
 

@@ -179,3 +179,10 @@ def webhook_secrets(value: str) -> tuple[str, ...]:
     for secret in secrets:
         webhooks.secret_key(secret)
     return secrets
+
+
+def region(value: str) -> str | None:
+    """Compared letter by letter with the regions that tenants are pinned to."""
+    if len(value) > 64 or (value and not value.isprintable()):
+        raise ValueError("use at most 64 printable characters, such as eu-central")
+    return value or None

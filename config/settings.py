@@ -30,6 +30,7 @@ from config.setting_parsers import (
     optional_seconds,
     optional_text,
     redis_url,
+    region,
     seconds,
     text,
     text_list,
@@ -70,12 +71,20 @@ class Settings:
     host: str = _setting("127.0.0.1", "Address the API binds to; any other than loopback needs an API key", text)
     port: int = _setting(8100, "Port of the API", integer(1, 65535))
     api_key: str | None = _setting(None, "Shared key that clients send; unset means open access", optional_text)
+    require_api_key: bool = _setting(
+        False,
+        "Refuse requests without a key although `STATEWAVE_API_KEY` is unset: for `statewave keys` alone",
+        boolean,
+    )
     allow_open_access: bool = _setting(False, "Start without an API key although the address is not loopback", boolean)
     allow_query_api_key: bool = _setting(
         False, "Accept `?api_key=` as well; off because query strings end up in access logs", boolean
     )
     tenant_header: str = _setting("X-Tenant-ID", "Header that names the tenant", text)
     require_tenant: bool = _setting(False, "Refuse requests without a tenant header", boolean)
+    region: str | None = _setting(
+        None, "Region that this server is in; tenants pinned to another are refused. Unset serves all", region
+    )
     cors_origins: tuple[str, ...] = _setting(("*",), "Origins that browsers may call from, as a JSON list", text_list)
     max_body_bytes: int = _setting(16 * 1024 * 1024, "Largest request body accepted, in bytes", integer(1024, 1024**3))
     api_workers: int = _setting(2, "API processes", integer(1, 128))
@@ -305,10 +314,11 @@ def _combination_problems(settings: Settings) -> list[str]:
             f"{variable('receipt_signing_keys')}; a key id must name one key"
         )
     loopback = settings.host in ("127.0.0.1", "::1", "localhost")
-    if not loopback and settings.api_key is None and not settings.allow_open_access:
+    if not (loopback or settings.api_key or settings.require_api_key or settings.allow_open_access):
         problems.append(
             f"{variable('api_key')}: needed because {variable('host')}={settings.host} is reachable from other "
-            f"machines; set a key, or {variable('allow_open_access')}=true to serve everyone"
+            f"machines; set a key, {variable('require_api_key')}=true to accept those of `statewave keys` alone, or "
+            f"{variable('allow_open_access')}=true to serve everyone"
         )
     if (
         settings.webhook_url

@@ -103,7 +103,13 @@ def _erase_subject(services: Services, tenant_id: str, subject_id: str, asked: A
 
 
 def erase_memory(
-    services: Services, memory_id: UUID, *, tenant_id: str | None, with_episodes: bool = False, asked: Asked
+    services: Services,
+    memory_id: UUID,
+    *,
+    tenant_id: str | None,
+    with_episodes: bool = False,
+    asked: Asked,
+    admit: Callable[[str], None] = lambda tenant_id: None,
 ) -> Erasure:
     """Delete one memory with its versions, its passages and what was made from it.
 
@@ -111,6 +117,7 @@ def erase_memory(
         tenant_id: whose memory it is; None to find it.
         with_episodes: whether the episodes it was taken from go as well, and with them every memory that was taken
             from one of these episodes.
+        admit: raises for a tenant that is not to be served here.
 
     Raises:
         NotFound: when there is no such memory.
@@ -119,6 +126,7 @@ def erase_memory(
         place = memory_erasure.find_place(conn, memory_id)
     if place is None or (tenant_id is not None and place.tenant_id != tenant_id):
         raise NotFound(f"there is no memory {memory_id}")
+    admit(place.tenant_id)
     return _again_after_deadlock(
         lambda: _erase_memory(services, place.tenant_id, place.subject_id, memory_id, with_episodes, asked)
     )

@@ -18,12 +18,18 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     #: `shared` holds STATEWAVE_API_KEY; `anonymous` came without a key where none is asked for.
     kind: Literal["operator", "tenant", "shared", "anonymous"]
+    #: Id of the key; None where none of ours was sent.
+    key_id: str | None = None
     #: The only tenant that the key may act for; None lets the request name one.
     tenant_id: str | None = None
     scopes: frozenset[Scope] = ALL_SCOPES
     #: Identity of the caller that comes with the key. It counts more than what the request says of itself.
     caller_id: str | None = None
     caller_type: str | None = None
+
+    def caller(self, caller_id: str | None, caller_type: str | None) -> tuple[str | None, str | None]:
+        """Who the caller is: as the key says, where it says anything, else as the request says of itself."""
+        return self.caller_id or caller_id, self.caller_type or caller_type
 
 
 ANONYMOUS = Principal(name="anonymous", kind="anonymous")

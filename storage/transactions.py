@@ -22,6 +22,8 @@ from psycopg.adapt import Loader
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from storage.standing import before_commit, standing
+
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
 
@@ -38,6 +40,12 @@ POOL_TIMEOUT_SECONDS = 5.0
 #: the first transaction, and '' is the default tenant.
 _NO_TENANT = "\t"
 
+_REVISION: LiteralString = "; select revision from access_revision"
+_STATEMENTS_BEFORE_REVISION = 3
+
+#: Times that a request looks again at keys and regions which change under its hands before it gives up.
+_RENEWALS = 10
+
 _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
 #: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
@@ -50,12 +58,6 @@ class ReaderState(NamedTuple):
 
     bundle_id: UUID | None
     config_text: str | None
-
-
-_BEGIN_SNAPSHOT = (
-    "begin isolation level repeatable read, read only; set local role statewave_app;"
-    " select set_config('app.tenant_id', {tenant}, true)"
-)
 
 
 class CountingCursor(psycopg.Cursor[TupleRow]):
@@ -197,16 +199,22 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
 @contextlib.contextmanager
 def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
     """A transaction of a tenant that sees one moment, however long it reads."""
-    with _transaction(pool, sql.SQL(_BEGIN_SNAPSHOT).format(tenant=sql.Literal(tenant_id))) as conn:
+    with _transaction(pool, _begin("statewave_app", tenant_id, " isolation level repeatable read, read only")) as conn:
         yield conn
 
 
-@lru_cache(maxsize=1024)
 def _begin(
     role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
 ) -> sql.Composed:
+    # What the request rests on is asked first, so that whatever else is read here is read in good standing.
+    revision = _REVISION if standing.get() is not None else ""
+    return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then)
+
+
+@lru_cache(maxsize=1024)
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> sql.Composed:
     # One simple-protocol message carries all statements: one round trip instead of three.
-    text = sql.SQL(_BEGIN + (_READING if reading else "") + then)
+    text = sql.SQL(_BEGIN + then)
     return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
 
 
@@ -221,11 +229,13 @@ def _begun_transaction(
     pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
 ) -> Iterator[psycopg.Cursor[TupleRow]]:
     """The transaction, with the results of the statements that began it."""
-    cursor = _begun(pool, begin, wait_seconds)
+    cursor = _begun_in_good_standing(pool, begin, wait_seconds)
     conn = cursor.connection
     try:
         try:
             yield cursor
+            if attend := before_commit.get():
+                attend(conn)
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
@@ -233,6 +243,32 @@ def _begun_transaction(
         conn.execute("commit")
     finally:
         pool.putconn(conn)
+
+
+def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+    """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
+    holder = standing.get()
+    if holder is None:
+        return _begun(pool, begin, wait_seconds)
+    for _ in range(_RENEWALS):
+        cursor = _begun(pool, begin, wait_seconds)
+        for _ in range(_STATEMENTS_BEFORE_REVISION):
+            cursor.nextset()
+        row = cursor.fetchone()
+        if row is not None and row[0] == holder.revision:
+            holder.is_confirmed = True
+            return cursor
+        conn = cursor.connection
+        with contextlib.suppress(*DATABASE_AWAY):
+            conn.execute("rollback")
+        pool.putconn(conn)
+        # Renewing reads in a transaction of its own, which must not ask the same question.
+        token = standing.set(None)
+        try:
+            holder.renew()
+        finally:
+            standing.reset(token)
+    raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
 def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:

@@ -15,7 +15,7 @@ import falcon
 
 from api import errors
 from api.client_address import client_address
-from api.middleware.access import OPERATOR_PATHS
+from api.operations import OPERATOR_PATHS
 from api.quotas import require_quota
 from api.request import ApiRequest
 from config.counters import RATE_LIMIT_CHECKS

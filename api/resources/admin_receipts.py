@@ -149,6 +149,7 @@ OPERATIONS = [
         path_fields=ReceiptPath,
         body=ReceiptReplay,
         body_is_optional=True,
+        scope="read",
         errors=(404, 413, 422, 503),
     ),
     Operation(

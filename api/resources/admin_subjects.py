@@ -141,7 +141,9 @@ def named_tenant(call: Call) -> str | None:
 
 def tenant_of(call: Call) -> str:
     """The tenant of the subject that the path names."""
-    return subject_views.tenant_of(call.services, call.path.subject_id, named_tenant(call))
+    tenant_id = subject_views.tenant_of(call.services, call.path.subject_id, named_tenant(call))
+    call.request.serve_tenant(tenant_id)
+    return tenant_id
 
 
 _SUBJECT = "/admin/subjects/{subject_id:path}"

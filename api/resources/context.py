@@ -47,6 +47,7 @@ OPERATIONS = [
         {200: ContextBundle},
         tag="Context",
         body=ContextCreate,
+        scope="read",
         errors=(413, 422, 503),
     ),
 ]

@@ -43,6 +43,7 @@ def delete_memory(call: Call) -> SubjectErased:
         tenant_id=named_tenant(call),
         with_episodes=call.query.with_episodes,
         asked=_asked(call, call.query.reason),
+        admit=call.request.serve_tenant,
     )
     return _erased(done)
 
@@ -174,6 +175,7 @@ OPERATIONS = [
         {200: DeletePreview},
         tag="Operators",
         body=MatchFilter,
+        scope="read",
         errors=(413, 422, 503),
     ),
     Operation(

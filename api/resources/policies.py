@@ -175,6 +175,7 @@ OPERATIONS = [
         {200: Validation},
         tag=TAG,
         body=BundleDraft,
+        scope="read",
         errors=(413, 422),
     ),
     Operation(
@@ -255,6 +256,7 @@ OPERATIONS = [
         {200: TenantDryRun},
         tag=TAG,
         body=TenantTrial,
+        scope="read",
         errors=(400, 413, 422, 503),
     ),
     Operation(
@@ -267,6 +269,7 @@ OPERATIONS = [
         path_fields=SubjectPath,
         query=SubjectTrialQuery,
         body=SubjectTrial,
+        scope="read",
         errors=(409, 413, 422, 503),
     ),
 ]

@@ -35,14 +35,16 @@ def export(call: Call) -> Stream:
 
 def import_one(call: Call) -> Imported:
     body = call.body
-    return import_document(call.services, WholeDocument(body.document), _wishes(call, body))
+    return import_document(
+        call.services, WholeDocument(body.document), _wishes(call, body), admit=call.request.serve_tenant
+    )
 
 
 def import_lines(call: Call) -> Imported:
     lines = Lines(body_lines(call.request, LONGEST_LINE))
     if not lines.next_document():
         raise BadRequest("the body holds no document")
-    return import_document(call.services, lines, _wishes(call, call.query))
+    return import_document(call.services, lines, _wishes(call, call.query), admit=call.request.serve_tenant)
 
 
 def _wishes(call: Call, said: ImportRequest | ImportLinesQuery) -> Wishes:

@@ -98,6 +98,7 @@ OPERATIONS = [
         path_fields=ReceiptPath,
         body=ReceiptReplay,
         body_is_optional=True,
+        scope="read",
         errors=(404, 413, 422, 503),
         description="With the memories of now, or (`as_recorded`) with those of then, byte for byte.",
     ),

@@ -122,6 +122,7 @@ OPERATIONS = [
         {200: Handoff},
         tag="Support",
         body=HandoffCreate,
+        scope="read",
         errors=(413, 422, 503),
     ),
     Operation(

@@ -72,7 +72,7 @@ def try_out(call: Call) -> TestOutcome:
     )
 
 
-_OF_TENANT = "/admin/tenants/{tenant_id}/webhooks"
+_OF_TENANT = "/admin/tenants/{tenant_id:path}/webhooks"
 _ONE = _OF_TENANT + "/{endpoint_id}"
 
 OPERATIONS = [

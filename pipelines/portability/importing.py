@@ -68,9 +68,17 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def import_document(
-    services: Services, source: Source, wishes: Wishes, *, progress: Progress = lambda section, rows: None
+    services: Services,
+    source: Source,
+    wishes: Wishes,
+    *,
+    progress: Progress = lambda section, rows: None,
+    admit: Callable[[str], None] = lambda tenant_id: None,
 ) -> Imported:
     """Take one document in.
+
+    Args:
+        admit: raises for a tenant that is not to be served here.
 
     Raises:
         BadRequest: when it is not one that this server reads, its checksum does not match, or an id is taken by a row
@@ -78,7 +86,9 @@ def import_document(
     """
     try:
         with operator_transaction(services.pool) as conn:
-            return _Import(conn, source, wishes, services).run(progress)
+            document = _Import(conn, source, wishes, services)
+            admit(document.tenant_id)
+            return document.run(progress)
     except (psycopg.DataError, psycopg.IntegrityError) as ex:
         raise BadRequest(f"not a row of this server: {ex.diag.message_primary}") from None
 
