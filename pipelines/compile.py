@@ -108,7 +108,7 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
     drafts = draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:

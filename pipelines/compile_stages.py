@@ -47,7 +47,7 @@ def _compile_next(services: Services, run: Run) -> Run | None:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=1)
     drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
@@ -70,7 +70,7 @@ def embed(services: Services, run: Run) -> Run | None:
             return None
         drafts = _decode_drafts(labelled)
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=drafts.episodes)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services)
     return _advance(services, run, PUBLISH, embedded.to_bytes())
 
 
@@ -99,11 +99,12 @@ def compile_one(services: Services, run: Run) -> Run | None:
         episodes = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=seq - 1, limit=1)
     if progress is None or not episodes:
         return None
-    waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers)
+    models = [progress.embedding_model, *progress.changing_models]
+    waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers, models=models)
     drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
     if drafts.failed:
         raise PermanentFailure(drafts.failed[0].error)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(
             conn, run, drafts, embedded, settings=services.settings, now=utcnow(), behind_watermark=True

@@ -108,7 +108,7 @@ def assemble_context(
             tenant_id,
             request.subject_id,
             task=request.task,
-            embedder=services.embedder,
+            services=services,
             now=now,
             denied=policy.denied(conn, tenant_id, request),
         )

@@ -42,6 +42,8 @@ class LocalEmbedder:
 
     model = "wordllama-l2-supercat-256"
     dimensions = 256
+    is_remote = False
+    reads_sentences = False
 
     def __init__(self) -> None:
         self._lock = Lock()

@@ -33,6 +33,7 @@ __all__ = [
     "passage_texts",
     "speakers_of",
     "split_episode",
+    "telling_words",
     "turn_line",
 ]
 
@@ -162,9 +163,14 @@ def passage_texts(passages: Sequence[Passage], *, speakers: Collection[str] = ()
     Args:
         speakers: Names stored with the subject, beside those of the passages themselves.
     """
-    named = {word for name in (*speakers, *speakers_of(passages)) for word in normal_name(name).split()}
+    return telling_words([passage.text for passage in passages], speakers=[*speakers, *speakers_of(passages)])
+
+
+def telling_words(texts: Sequence[str], *, speakers: Collection[str]) -> list[str]:
+    """Texts without the commonest words and the words of the speakers' names."""
+    named = {word for name in speakers for word in normal_name(name).split()}
     left_out = _COMMONEST | {word for word in named if len(word) > 1}
-    return [_telling(passage.text, left_out) for passage in passages]
+    return [_telling(text, left_out) for text in texts]
 
 
 def _telling(text: str, left_out: Collection[str]) -> str:

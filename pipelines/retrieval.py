@@ -61,26 +61,30 @@ def find_passages(
     subject_id: str,
     *,
     task: str,
-    embedder: Embedder | None,
+    services: Services,
     now: datetime,
     denied: Collection[UUID] = (),
+    model: str | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
     Args:
         denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
             not even the statistics of the ranking depend on them.
+        model: Whose vectors to use, for comparisons; None for the model that the subject is read with.
     """
     candidates = load_candidates(
         conn,
         tenant_id,
         subject_id,
-        model=embedder.model if embedder else NO_MODEL,
-        dimensions=embedder.dimensions if embedder else 0,
+        model=services.embedder.model if services.embedder else NO_MODEL,
+        forced_model=model,
+        dimensions_of=lambda name: _dimensions(services.embedder_of(name)),
         waiting_limit=WAITING_EPISODES,
     )
     if candidates is None:
         return None
+    embedder = services.embedder_of(candidates.model)
     columns, speakers = _with_waiting(candidates, embedder)
     if denied:
         columns = _without(columns, denied)
@@ -107,7 +111,7 @@ def rank_memories(
 ) -> list[Memory]:
     """The subject's visible memories, best first for the query."""
     now = utcnow()
-    found = find_passages(conn, tenant_id, subject_id, task=query, embedder=services.embedder, now=now)
+    found = find_passages(conn, tenant_id, subject_id, task=query, services=services, now=now)
     if found is None:
         return []
     wanted = found.columns.kind != Kind.TURN
@@ -158,8 +162,16 @@ def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[Pa
         return candidates.columns, candidates.speakers
     passages = passages_of_episodes(candidates.waiting, candidates.speakers)
     speakers = list(dict.fromkeys([*candidates.speakers, *speakers_of(passages)]))
-    vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
+    if embedder is not None and embedder.is_remote:
+        # Found by their words alone until they are compiled: a reader does not wait for somebody else's machine.
+        vectors = np.zeros((len(passages), embedder.dimensions), dtype=np.float32)
+    else:
+        vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
     return concatenate([candidates.columns, columns_of(passages, vectors)]), speakers
+
+
+def _dimensions(embedder: Embedder | None) -> int:
+    return embedder.dimensions if embedder else 0
 
 
 def _without(columns: PassageColumns, denied: Collection[UUID]) -> PassageColumns:

@@ -24,8 +24,21 @@ class Embedder(Protocol):
     def dimensions(self) -> int:
         """Width of a vector."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether embedding waits for somebody else's machine."""
+
+    @property
+    def reads_sentences(self) -> bool:
+        """Whether it is given passages as they were said. If not, without their commonest words and speakers' names."""
+
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One unit row per text, (n, dimensions); a zero row for a text without words."""
+
+
+def no_other_models(model: str) -> Embedder | None:
+    """For a process that only knows the embedder it was configured with."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +50,20 @@ class Services:
     embedder: Embedder | None
     #: Raises when the broker does not answer.
     ping_broker: Callable[[], None]
+    #: Opens an embedder by the name of its model: for vectors that were made before the model was changed.
+    open_model: Callable[[str], Embedder | None] = no_other_models
+
+    def embedder_of(self, model: str | None) -> Embedder | None:
+        """The embedder of a model; None if it is not to be had here, or embeddings are turned off.
+
+        Args:
+            model: None for the configured one.
+        """
+        if self.embedder is None or model is None or model == self.embedder.model:
+            return self.embedder
+        return self.open_model(model)
+
+    def embedders_of(self, models: Sequence[str | None]) -> list[Embedder]:
+        """The embedders of some models, each once, in their order."""
+        found = [self.embedder_of(model) for model in models]
+        return list({embedder.model: embedder for embedder in found if embedder is not None}.values())
