@@ -12,6 +12,7 @@ import msgspec
 from api.inputs import JsonInput, TextInput, body_bytes, invalid, path_fields, query_pairs
 from api.request import ApiRequest
 from config.errors import FieldProblem, ValidationFailed
+from pipelines.principal import Principal
 from pipelines.services import Services
 
 
@@ -29,6 +30,11 @@ class Call:
     @property
     def tenant_id(self) -> str:
         return self.request.context.tenant_id
+
+    @property
+    def principal(self) -> Principal:
+        """Who asks; `principal.name` is what the audit log and fields such as `promoted_by` say."""
+        return self.request.context.principal
 
     @property
     def request_id(self) -> str:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import falcon
 
+from pipelines.principal import ANONYMOUS, Principal
+
 
 class RequestContext:
     """What the middleware finds out about a request before its operation runs."""
 
-    __slots__ = ("request_id", "route", "started", "tenant_id")
+    __slots__ = ("principal", "request_id", "route", "started", "tenant_id")
 
     def __init__(self) -> None:
         self.request_id = ""
         self.tenant_id = ""
+        self.principal: Principal = ANONYMOUS
         #: The template of the operation, where it is not that of the route.
         self.route = ""
         #: `time.perf_counter()` when the request arrived.

@@ -8,14 +8,30 @@ variable at once with what would be accepted.
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from config import webhooks
+from config.setting_parsers import (
+    boolean,
+    choice,
+    database_url,
+    days_by_kind,
+    integer,
+    optional_integer,
+    optional_seconds,
+    optional_text,
+    redis_url,
+    seconds,
+    text,
+    text_list,
+    webhook_events,
+    webhook_secrets,
+    webhook_url,
+)
 
 PREFIX = "STATEWAVE_"
 
@@ -33,135 +49,6 @@ def _setting(default: Any, doc: str, parse: Callable[[str], Any]) -> Any:
     if isinstance(default, dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
-
-
-def text(value: str) -> str:
-    return value
-
-
-def optional_text(value: str) -> str | None:
-    return value or None
-
-
-def boolean(value: str) -> bool:
-    lowered = value.strip().lower()
-    if lowered in ("1", "true", "yes", "on"):
-        return True
-    if lowered in ("0", "false", "no", "off", ""):
-        return False
-    raise ValueError("use true or false")
-
-
-def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"use a whole number from {minimum} to {maximum}") from None
-        if not minimum <= number <= maximum:
-            raise ValueError(f"use a whole number from {minimum} to {maximum}")
-        return number
-
-    return parse
-
-
-def seconds(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"use seconds from {minimum} to {maximum}") from None
-        if not minimum <= number <= maximum:
-            raise ValueError(f"use seconds from {minimum} to {maximum}")
-        return number
-
-    return parse
-
-
-def optional_seconds(minimum: float, maximum: float) -> Callable[[str], float | None]:
-    parse = seconds(minimum, maximum)
-    return lambda value: parse(value) if value.strip() else None
-
-
-def optional_integer(minimum: int, maximum: int) -> Callable[[str], int | None]:
-    parse = integer(minimum, maximum)
-    return lambda value: parse(value) if value.strip() else None
-
-
-def choice(*options: str) -> Callable[[str], str]:
-    def parse(value: str) -> str:
-        if value not in options:
-            raise ValueError(f"use one of {', '.join(options)}")
-        return value
-
-    return parse
-
-
-def text_list(value: str) -> tuple[str, ...]:
-    """A JSON list of strings, or the same separated by commas."""
-    stripped = value.strip()
-    if not stripped.startswith("["):
-        return tuple(part.strip() for part in stripped.split(",") if part.strip())
-    try:
-        items = json.loads(stripped)
-    except ValueError:
-        raise ValueError('use a JSON list such as ["https://app.example.com"]') from None
-    if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
-        raise ValueError("use a JSON list of strings")
-    return tuple(items)
-
-
-def days_by_kind(value: str) -> Mapping[str, int]:
-    """A JSON object from memory kind to whole days, such as `{"episode_summary": 90}`."""
-    if not value.strip():
-        return {}
-    remedy = 'use a JSON object of kind to positive whole days, such as {"episode_summary": 90}'
-    try:
-        mapping = json.loads(value)
-    except ValueError:
-        raise ValueError(remedy) from None
-    if not isinstance(mapping, dict):
-        raise ValueError(remedy)
-    for kind, days in mapping.items():
-        if not isinstance(days, int) or isinstance(days, bool) or days < 1:
-            raise ValueError(f"{kind!r}: {remedy}")
-    return cast(Mapping[str, int], mapping)
-
-
-def database_url(value: str) -> str | None:
-    """A libpq URL. The form with a SQLAlchemy driver suffix, which existing deployments carry, is accepted."""
-    if not value:
-        return None
-    scheme, separator, rest = value.partition("://")
-    if not separator or scheme.split("+")[0] not in ("postgres", "postgresql"):
-        raise ValueError("use postgresql://user:password@host:5432/database")
-    return f"postgresql://{rest}"
-
-
-def redis_url(value: str) -> str | None:
-    if not value:
-        return None
-    if not value.startswith(("redis://", "rediss://", "unix://")):
-        raise ValueError("use redis://host:6379/0, rediss:// or unix://")
-    return value
-
-
-def webhook_url(value: str) -> str | None:
-    if value:
-        webhooks.split_url(value)
-    return value or None
-
-
-def webhook_events(value: str) -> tuple[str, ...]:
-    return webhooks.check_events(text_list(value))
-
-
-def webhook_secrets(value: str) -> tuple[str, ...]:
-    """One secret, or several while they are being changed."""
-    secrets = text_list(value)
-    for secret in secrets:
-        webhooks.secret_key(secret)
-    return secrets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

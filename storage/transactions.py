@@ -33,6 +33,10 @@ DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 #: Seconds a request waits for a connection before it is told that the service is unavailable.
 POOL_TIMEOUT_SECONDS = 5.0
 
+#: What `app.tenant_id` says outside of transactions: an id that no tenant can have. PostgreSQL would make it '' after
+#: the first transaction, and '' is the default tenant.
+_NO_TENANT = "\t"
+
 _BEGIN = "begin; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
 
@@ -86,7 +90,8 @@ def _configure(statement_timeout_seconds: float, idle_timeout_seconds: float) ->
         conn.execute(
             f"set statement_timeout = {int(statement_timeout_seconds * 1000)};"
             f" set idle_in_transaction_session_timeout = {int(idle_timeout_seconds * 1000)};"
-            " set timezone = 'UTC'"
+            " set timezone = 'UTC';"
+            f" set app.tenant_id = '{_NO_TENANT}'"
         )
 
     return configure

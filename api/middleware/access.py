@@ -12,6 +12,7 @@ from api.content import is_unicode
 from api.request import ApiRequest
 from config.errors import Forbidden, MissingTenant, Unauthenticated, ValidationFailed
 from config.settings import Settings
+from pipelines.principal import SHARED
 
 #: The tenant header of the hosted connectors, whatever ours is called (contract: core §2.1).
 TENANT_ALIAS = "X-STATEWAVE-TENANT-ID"
@@ -37,6 +38,7 @@ class Access:
             return
         if self._key is not None:
             self._check_key(request, self._key)
+            request.context.principal = SHARED
         tenant_id = self._tenant_of(request)
         request.context.tenant_id = tenant_id
         if tenant_id:

@@ -11,7 +11,7 @@ from storage import episodes, subjects
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 
 #: What belongs to the installation and to no tenant; the application role sees nothing of it either.
-TABLES_OF_THE_SERVER = {"embedding_changes", "queue_pauses", "schedules", "schedule_ticks"}
+TABLES_OF_THE_SERVER = {"access_revision", "embedding_changes", "queue_pauses", "schedules", "schedule_ticks"}
 
 
 def store_one(pool: Pool, tenant_id: str) -> None:
@@ -87,13 +87,15 @@ def test_a_row_cannot_be_written_into_another_tenant(pool: Pool) -> None:
         conn.execute("insert into subjects (tenant_id, subject_id) values ('globex', 'ada')")
 
 
-def test_a_pooled_connection_carries_no_tenant_into_the_next_transaction(pool: Pool) -> None:
-    store_one(pool, "acme")
-    with tenant_transaction(pool, "acme"):
-        pass
+@pytest.mark.parametrize("tenant_id", ["acme", ""])
+def test_a_pooled_connection_carries_no_tenant_into_the_next_transaction(pool: Pool, tenant_id: str) -> None:
+    store_one(pool, tenant_id)
+    with tenant_transaction(pool, tenant_id) as conn:
+        assert conn.execute("select count(*) from episodes").fetchone() == (1,)
     for _ in range(pool.max_size * 2):
-        with pool.connection() as conn:
-            assert conn.execute("select current_setting('app.tenant_id', true)").fetchone() in [(None,), ("",)]
+        with pool.connection() as conn, conn.transaction():
+            conn.execute("set local role statewave_app")
+            assert conn.execute("select count(*) from episodes").fetchone() == (0,)
 
 
 def test_an_operator_sees_all_tenants(pool: Pool) -> None:
