@@ -7,6 +7,7 @@ pytest_plugins = [
     "tests.fixtures.servers",
     "tests.fixtures.databases",
     "tests.fixtures.faults",
+    "tests.fixtures.provider",
     "tests.fixtures.receiver",
     "tests.fixtures.services",
     "tests.fixtures.stack",

@@ -1,0 +1,1 @@
+"""Models of other people: the calls, their failures and costs, and the one adapter that makes them."""
