@@ -26,6 +26,6 @@ broker = build_broker(
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.
-from actors import compile, health, maintenance, webhooks  # noqa: E402
+from actors import compile, embeddings, health, maintenance, webhooks  # noqa: E402
 
-__all__ = ["broker", "compile", "health", "maintenance", "webhooks"]
+__all__ = ["broker", "compile", "embeddings", "health", "maintenance", "webhooks"]

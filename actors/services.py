@@ -5,7 +5,9 @@ from __future__ import annotations
 from dramatiq.brokers.redis import RedisBroker
 
 from config.settings import Settings
-from pipelines.embedders import open_embedder
+from pipelines.embedders import open_embedder, open_model
+from pipelines.providers.desk import ProviderDesk
+from pipelines.query_vectors import QueryVectors
 from pipelines.services import Services
 from storage.transactions import open_pool
 
@@ -19,8 +21,9 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
-    embedder = open_embedder(settings)
-    if embedder is not None:
+    desk = ProviderDesk(broker.client)
+    embedder = open_embedder(settings, desk=desk)
+    if embedder is not None and not embedder.is_remote:
         # Loading the weights takes longer than a request should: do it before the first one.
         embedder.embed(["ready"])
 
@@ -39,4 +42,7 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
+        open_model=open_model(settings, desk),
+        desk=desk,
+        query_vectors=QueryVectors(broker.client),
     )

@@ -94,7 +94,37 @@ class Settings:
         {}, "Days until memories of a kind expire, as a JSON object; empty means never", days_by_kind
     )
     embedding_provider: str = _setting(
-        "local", "`local` (bundled, CPU, no key) or `none` (lexical retrieval only)", choice("local", "none")
+        "local",
+        "`local` (on this machine, no key), `litellm` (a provider's model) or `none` (lexical retrieval only)",
+        choice("local", "litellm", "none"),
+    )
+    embedding_model: str | None = _setting(
+        None,
+        "With `local`: folder of a model to use in place of the bundled one. Installations that hold data change their"
+        " model by `statewave embeddings migrate`",
+        optional_text,
+    )
+    embedding_dimensions: int | None = _setting(
+        None, "Width of a provider's vectors; 1,536 if unset", optional_integer(1, 65_536)
+    )
+    litellm_embedding_model: str = _setting(
+        "text-embedding-3-small", "With `litellm`: the embedding model, by LiteLLM's name of it", text
+    )
+    litellm_embedding_api_base: str | None = _setting(
+        None, "Address of the embedding provider, where it is not `STATEWAVE_LITELLM_API_BASE`", optional_text
+    )
+    litellm_api_key: str | None = _setting(
+        None,
+        "Key of the model provider; unset takes the vendor's own variable, such as `OPENAI_API_KEY`",
+        optional_text,
+    )
+    litellm_api_base: str | None = _setting(None, "Address of the model provider, if not the vendor's", optional_text)
+    litellm_timeout_seconds: float = _setting(60.0, "Time that a provider has to answer a call", seconds(0.1, 540))
+    embedding_query_timeout_seconds: float = _setting(
+        3.0, "Time a provider has to embed a query; after it, retrieval goes by words alone", seconds(0.05, 20)
+    )
+    embedding_keep_days: int = _setting(
+        7, "Days that vectors of the former model are kept for a rollback; 0 keeps them", integer(0, 3650)
     )
     default_max_context_tokens: int = _setting(
         4000, "Token budget of a context request that names none", integer(1, 128_000)

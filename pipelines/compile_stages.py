@@ -99,7 +99,7 @@ def compile_one(services: Services, run: Run) -> Run | None:
         episodes = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=seq - 1, limit=1)
     if progress is None or not episodes:
         return None
-    models = [progress.embedding_model, *progress.changing_models]
+    models = (progress.embedding_model, *progress.changing_models)
     waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers, models=models)
     drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
     if drafts.failed:

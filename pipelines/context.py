@@ -68,6 +68,8 @@ class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
     receipt_id: str | None = None
     receipt_emitted: bool = False
     explain: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    #: With `explain`: `semantic`, or `text_fallback` when the task could not be embedded and words alone decided.
+    search_mode: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Policy(Protocol):
@@ -135,6 +137,7 @@ def assemble_context(
         episodes=episodes,
         earlier=earlier,
         explain=_explain(found, situation, selection) if request.explain else None,
+        search_mode=("semantic" if found.is_semantic else "text_fallback") if request.explain else msgspec.UNSET,
     )
 
 
@@ -208,6 +211,7 @@ def _bundle(
     episodes: Mapping[UUID, EpisodeWithBody] = _NONE,
     earlier: Sequence[EarlierResolution] = (),
     explain: list[dict[str, Any]] | None = None,
+    search_mode: str | msgspec.UnsetType = msgspec.UNSET,
 ) -> ContextBundle:
     text, delivered = _within_budget(request, header, delivered)
     ids: dict[Kind, list[UUID]] = defaultdict(list)
@@ -232,6 +236,7 @@ def _bundle(
         token_estimate=count_tokens(text),
         sessions=_sessions(included),
         explain=explain if explain is not None else msgspec.UNSET,
+        search_mode=search_mode,
     )
 
 

@@ -31,7 +31,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True):
     after_seq: int
     episodes: list[UncompiledEpisode]
     speakers: list[str]
-    models: list[str | None] = [None]
+    models: tuple[str | None, ...] = (None,)
 
 
 class FailedEpisode(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,7 +67,7 @@ def load_waiting(conn: Connection, tenant_id: str, subject_id: str, *, limit: in
         after_seq=progress.compiled_seq,
         episodes=episodes,
         speakers=progress.speakers,
-        models=[progress.embedding_model, *progress.changing_models],
+        models=(progress.embedding_model, *progress.changing_models),
     )
 
 

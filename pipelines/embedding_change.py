@@ -22,7 +22,7 @@ import structlog
 from config.clock import utcnow
 from config.errors import Conflict, NotFound
 from config.ids import uuid7
-from pipelines import embedding_check, embedding_fill
+from pipelines import audit, embedding_check, embedding_fill
 from pipelines.embedding_models import parse_model
 from pipelines.failures import PermanentFailure, describe, is_transient
 from pipelines.services import Embedder, Services
@@ -36,6 +36,9 @@ log = structlog.get_logger()
 #: Kind of the runs of a change, and their stages.
 KIND = "embedding_change"
 BEGIN, FILL, FINISH = "begin", "fill", "finish"
+
+#: Who acts where no key was asked for: an operator's shell on the database, and the schedule.
+SHELL, SCHEDULE = "cli", "schedule"
 
 #: Runs that fill at the same time.
 SHARDS = 4
@@ -57,12 +60,16 @@ STRAGGLERS = 1000
 
 
 class ChangeProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """A change and what is left of it. Rates are averages since it began, None until something was done."""
+    """A change and what is left of it. Rates are averages since it began, None until something was done.
+
+    `problem` is the last error of a run of it that waits to be tried again, or failed for good.
+    """
 
     change: EmbeddingChange
     passages_total: int
     passages_per_second: float | None
     seconds_left: float | None
+    problem: str | None
 
 
 class EmbeddingStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,18 +89,21 @@ def status(pool: Pool, *, configured_model: str | None, now: datetime | None = N
     with operator_transaction(pool) as conn:
         counts = embedding_changes.subjects_by_model(conn)
         history = embedding_changes.newest(conn, limit=10)
+        problem = embedding_changes.problem_of(conn, history[0].id) if history else None
     live = history[0] if history and history[0].state != "closed" else None
     return EmbeddingStatus(
         configured_model=configured_model,
         subjects=counts,
-        current=_progress(live, counts, now or utcnow()) if live else None,
+        current=_progress(live, counts, problem, now or utcnow()) if live else None,
         history=history,
     )
 
 
-def _progress(change: EmbeddingChange, counts: Sequence[ModelSubjects], now: datetime) -> ChangeProgress:
+def _progress(
+    change: EmbeddingChange, counts: Sequence[ModelSubjects], problem: str | None, now: datetime
+) -> ChangeProgress:
     total = sum(count.passages for count in counts)
-    seconds = ((change.filled_at or change.ended_at or now) - change.started_at).total_seconds()
+    seconds = ((change.filled_at or change.rolled_back_at or now) - change.started_at).total_seconds()
     rate = change.passages_done / seconds if change.passages_done and seconds > 0 else None
     left = sum(count.passages for count in counts if count.model != change.target_model)
     return ChangeProgress(
@@ -101,14 +111,18 @@ def _progress(change: EmbeddingChange, counts: Sequence[ModelSubjects], now: dat
         passages_total=total,
         passages_per_second=round(rate, 1) if rate else None,
         seconds_left=round(left / rate, 1) if rate and change.state == "filling" else None,
+        problem=problem if change.state == "filling" else None,
     )
 
 
-def begin_change(pool: Pool, *, target: str, source: str | None = None) -> EmbeddingChange:
+def begin_change(
+    pool: Pool, *, target: str, source: str | None = None, actor: str = SHELL, request_id: str | None = None
+) -> EmbeddingChange:
     """Begin to move all subjects to the model `target`.
 
     Args:
         source: what they are read with now; None for what most are.
+        actor: who asks, for the audit log.
 
     Raises:
         BadRequest: when a name is not that of a model.
@@ -131,10 +145,11 @@ def begin_change(pool: Pool, *, target: str, source: str | None = None) -> Embed
                 code="change_not_closed",
             )
         _add_run(conn, change, queue, BEGIN, {})
+        _audit(conn, change, "embeddings.migrate", actor, request_id)
     return change
 
 
-def roll_back(pool: Pool) -> EmbeddingChange:
+def roll_back(pool: Pool, *, actor: str = SHELL, request_id: str | None = None) -> EmbeddingChange:
     """Have every subject read with the former model again, and stop the fill.
 
     Raises:
@@ -143,6 +158,7 @@ def roll_back(pool: Pool) -> EmbeddingChange:
     with operator_transaction(pool) as conn:
         change = _live(conn)
         embedding_changes.roll_back(conn, change.id)
+        _audit(conn, change, "embeddings.rollback", actor, request_id)
     after, changed = ("", ""), 0
     while after is not None:
         with operator_transaction(pool) as conn:
@@ -158,7 +174,7 @@ def roll_back(pool: Pool) -> EmbeddingChange:
         return embedding_changes.find(conn, change.id) or change
 
 
-def prune(pool: Pool) -> int:
+def prune(pool: Pool, *, actor: str = SHELL, request_id: str | None = None) -> int:
     """Delete the vectors of the model that is not read any more, and close the change: no rollback after this.
 
     Returns:
@@ -172,7 +188,7 @@ def prune(pool: Pool) -> int:
         change = _live(conn)
     if change.state == "filling":
         raise Conflict("subjects are still being moved: wait, or roll back", code="change_under_way")
-    return _prune(pool, change)
+    return _prune(pool, change, actor, request_id)
 
 
 def prune_old(services: Services) -> int:
@@ -182,18 +198,18 @@ def prune_old(services: Services) -> int:
         return 0
     with operator_transaction(services.pool) as conn:
         due = embedding_changes.due_for_pruning(conn, kept=timedelta(days=days))
-    return sum(_prune(services.pool, change) for change in due)
+    return sum(_prune(services.pool, change, SCHEDULE, None) for change in due)
 
 
-def _prune(pool: Pool, change: EmbeddingChange) -> int:
-    unread = change.target_model if change.state == "rolled_back" else change.source_model
+def _prune(pool: Pool, change: EmbeddingChange, actor: str, request_id: str | None) -> int:
     with operator_transaction(pool) as conn:
         # From here on nobody writes vectors of it any more.
         embedding_changes.close(conn, change.id)
+        _audit(conn, change, "embeddings.prune", actor, request_id)
     deleted = 0
     while True:
         with operator_transaction(pool) as conn:
-            count = embedding_changes.prune(conn, unread, limit=PRUNED_AT_ONCE)
+            count = embedding_changes.prune(conn, change.unread_model, limit=PRUNED_AT_ONCE)
         deleted += count
         if count < PRUNED_AT_ONCE:
             return deleted
@@ -313,6 +329,12 @@ def _live(conn: Connection) -> EmbeddingChange:
     if not found or found[0].state == "closed":
         raise NotFound("there is no change of the embedding model that is not closed", code="no_embedding_change")
     return found[0]
+
+
+def _audit(conn: Connection, change: EmbeddingChange, action: str, actor: str, request_id: str | None) -> None:
+    models = {"source_model": change.source_model, "target_model": change.target_model}
+    target = str(change.id)
+    audit.record(conn, actor=actor, action=action, tenant_id=None, target=target, details=models, request_id=request_id)
 
 
 def _add_run(conn: Connection, change: EmbeddingChange, queue: str, stage: str, params: dict[str, Any]) -> None:

@@ -55,8 +55,7 @@ def complete_later(
     wanted = {progress.embedding_model or embedded.vectors[0].model, *progress.changing_models}
     for model in sorted(wanted):
         known = model in made and (
-            progress.passage_count == 0
-            or not passage_vectors.lacks_vectors(conn, tenant_id, subject_id, model)
+            progress.passage_count == 0 or not passage_vectors.lacks_vectors(conn, tenant_id, subject_id, model)
         )
         if not known:
             schedule(conn, tenant_id, subject_id, model)
@@ -107,9 +106,7 @@ def fill_subject(services: Services, tenant_id: str, subject_id: str, embedder: 
     made = 0
     while True:
         with tenant_transaction(services.pool, tenant_id) as conn:
-            lacking = passage_vectors.lacking_blocks(
-                conn, tenant_id, subject_id, embedder.model, limit=BLOCKS_AT_ONCE
-            )
+            lacking = passage_vectors.lacking_blocks(conn, tenant_id, subject_id, embedder.model, limit=BLOCKS_AT_ONCE)
             if not lacking:
                 if _switch(conn, tenant_id, subject_id, embedder.model):
                     return made

@@ -1,8 +1,8 @@
 """Names of embedding models. A name says everything that is needed to open the model again, keys apart.
 
-    wordllama-l2-supercat-256             the bundled model
-    local:/models/potion-base-8M@256      a folder of the operator's, and its dimensions
-    litellm:text-embedding-3-small@1536   a provider's model, by LiteLLM's name, and its dimensions
+wordllama-l2-supercat-256             the bundled model
+local:/models/potion-base-8M@256      a folder of the operator's, and its dimensions
+litellm:text-embedding-3-small@1536   a provider's model, by LiteLLM's name, and its dimensions
 """
 
 from __future__ import annotations
@@ -37,7 +37,12 @@ def parse_model(text: str) -> ModelName:
         return ModelName("local", None, 256)
     provider, _, rest = text.partition(":")
     name, _, dimensions = rest.rpartition("@")
-    if provider not in ("local", "litellm") or not name or not dimensions.isdecimal() or not 0 < int(dimensions) <= 65_536:
+    if (
+        provider not in ("local", "litellm")
+        or not name
+        or not dimensions.isdecimal()
+        or not 0 < int(dimensions) <= 65_536
+    ):
         raise BadRequest(
             f"{text[:200]!r} is not the name of an embedding model: use {BUNDLED}, local:FOLDER@DIMENSIONS or"
             " litellm:MODEL@DIMENSIONS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from redis.exceptions import RedisError
 
 from config.errors import Conflict, Unavailable
+from pipelines.providers.calls import ProviderFailure
 from storage.transactions import DATABASE_AWAY
 
 #: Characters of an error that are kept.
@@ -22,7 +23,7 @@ def is_transient(ex: BaseException) -> bool:
     reason to.
     """
     # psycopg's timeouts of pool and statement, lost connections, deadlocks are all OperationalErrors.
-    return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable))
+    return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable, ProviderFailure))
 
 
 def describe(ex: BaseException) -> str:

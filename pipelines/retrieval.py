@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -53,6 +54,8 @@ class Found:
     is_related: bool
     #: Whether it is recorded how any of the subject's sessions ended.
     has_resolutions: bool
+    #: False when the task could not be embedded and words alone decided.
+    is_semantic: bool
 
 
 def find_passages(
@@ -89,14 +92,14 @@ def find_passages(
     if denied:
         columns = _without(columns, denied)
     query = parse_task(task, speakers=speakers, now=now)
-    vector = _embedded(query, embedder)
+    vector = _embedded(services, query, embedder)
     scores = score(columns, query, vector)
-    if embedder is None:
+    if len(vector) == 0:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
         is_related = relatedness(columns, query, vector, scores).is_related
-    return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions)
+    return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions, len(vector) > 0)
 
 
 def rank_memories(
@@ -108,12 +111,12 @@ def rank_memories(
     query: str,
     kind: str | None,
     limit: int,
-) -> list[Memory]:
-    """The subject's visible memories, best first for the query."""
+) -> tuple[list[Memory], bool]:
+    """The subject's visible memories, best first for the query, and whether its meaning was part of the ranking."""
     now = utcnow()
     found = find_passages(conn, tenant_id, subject_id, task=query, services=services, now=now)
     if found is None:
-        return []
+        return [], services.embedder is not None
     wanted = found.columns.kind != Kind.TURN
     if kind is not None:
         wanted &= found.columns.kind == _KINDS.get(kind, Kind.OTHER)
@@ -127,7 +130,8 @@ def rank_memories(
     ids = [source_of(found.columns, int(rows[row])) for row in order]
     stored = memories.memories_by_ids(conn, tenant_id, subject_id, ids)
     ranked = [stored[id] for id in ids if id in stored]
-    return [memory for memory in ranked if is_visible(memory, now) and kind in (None, memory.kind)][:limit]
+    visible = [memory for memory in ranked if is_visible(memory, now) and kind in (None, memory.kind)]
+    return visible[:limit], found.is_semantic
 
 
 def scores_of(scores: Scores, rows: NDArray[np.intp]) -> Scores:
@@ -179,8 +183,10 @@ def _without(columns: PassageColumns, denied: Collection[UUID]) -> PassageColumn
     return take(columns, np.flatnonzero(~np.isin(columns.source_id, excluded)))
 
 
-def _embedded(query: Query, embedder: Embedder | None) -> NDArray[np.float32]:
-    if embedder is None:
-        return np.zeros(0, dtype=np.float32)
-    vector: NDArray[np.float32] = embedder.embed([query.text])[0]
-    return vector
+def _embedded(services: Services, query: Query, embedder: Embedder | None) -> NDArray[np.float32]:
+    """The query's vector; of no length when there is none, or it is not to be had now."""
+    vector = None
+    if embedder is not None:
+        make = partial(embedder.embed_query, query.text)
+        vector = services.query_vectors.of(embedder.model, query.text, make, is_shared=embedder.is_remote)
+    return np.zeros(0, dtype=np.float32) if vector is None else vector

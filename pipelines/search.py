@@ -18,7 +18,7 @@ TEXT_FALLBACK = "text_fallback"
 
 class SearchOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Memories, best first, and how they were found: `text`, `semantic`, or `text_fallback` when semantic search was
-    asked for and there is no embedder."""
+    asked for and there is no embedder, or it does not answer."""
 
     memories: list[Memory]
     search_mode: str
@@ -45,7 +45,9 @@ def search_memories(
         if not stripped:
             found = memories.newest_memories(conn, tenant_id, subject_id, kind=kind, limit=limit)
         elif with_meaning:
-            found = rank_memories(services, conn, tenant_id, subject_id, query=stripped, kind=kind, limit=limit)
+            found, with_meaning = rank_memories(
+                services, conn, tenant_id, subject_id, query=stripped, kind=kind, limit=limit
+            )
         else:
             found = memories.search_text(
                 conn,

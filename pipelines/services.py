@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from pipelines.query_vectors import QueryVectors
 from storage.transactions import Pool
+
+if TYPE_CHECKING:
+    from pipelines.providers.desk import ProviderDesk
 
 
 class Embedder(Protocol):
@@ -35,6 +39,9 @@ class Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """One unit row per text, (n, dimensions); a zero row for a text without words."""
 
+    def embed_query(self, text: str) -> NDArray[np.float32]:
+        """The unit vector of what somebody waits for."""
+
 
 def no_other_models(model: str) -> Embedder | None:
     """For a process that only knows the embedder it was configured with."""
@@ -52,6 +59,10 @@ class Services:
     ping_broker: Callable[[], None]
     #: Opens an embedder by the name of its model: for vectors that were made before the model was changed.
     open_model: Callable[[str], Embedder | None] = no_other_models
+    #: Where calls to model providers are handed in; None where there is no broker.
+    desk: ProviderDesk | None = None
+    #: What queries were embedded lately.
+    query_vectors: QueryVectors = field(default_factory=lambda: QueryVectors(None))
 
     def embedder_of(self, model: str | None) -> Embedder | None:
         """The embedder of a model; None if it is not to be had here, or embeddings are turned off.

@@ -22,7 +22,7 @@ from storage.transactions import Connection
 
 _COLUMNS = (
     "id, source_model, target_model, state, shards, shards_done, subjects_done, subjects_failed, passages_done,"
-    " recall_before, recall_after, started_at, filled_at, ended_at"
+    " recall_before, recall_after, started_at, filled_at, rolled_back_at, closed_at"
 )
 
 _INSERT = f"""
@@ -48,26 +48,26 @@ update subjects s set embedding_model = %(model)s
 
 # Rows are locked in the order in which ingest locks them.
 _READ_AGAIN = """
-with some as (
+with page as (
     select tenant_id, subject_id from subjects
      where (tenant_id, subject_id) > (%(tenant)s, %(subject)s)
      order by tenant_id, subject_id limit %(limit)s for update
 ), changed as (
-    update subjects s set embedding_model = %(model)s from some
-     where s.tenant_id = some.tenant_id and s.subject_id = some.subject_id and s.embedding_model = %(other)s
+    update subjects s set embedding_model = %(model)s from page
+     where s.tenant_id = page.tenant_id and s.subject_id = page.subject_id and s.embedding_model = %(other)s
     returning 1
 )
-select tenant_id, subject_id, (select count(*) from changed) from some order by tenant_id desc, subject_id desc limit 1
+select tenant_id, subject_id, (select count(*) from changed) from page order by tenant_id desc, subject_id desc limit 1
 """
 
 _PRUNE = """
-with some as (
+with page as (
     select v.ctid from passage_vectors v
       join subjects s on s.tenant_id = v.tenant_id and s.subject_id = v.subject_id
      where v.model = %(model)s and s.embedding_model is distinct from v.model
      limit %(limit)s
 )
-delete from passage_vectors where ctid in (select ctid from some)
+delete from passage_vectors where ctid in (select ctid from page)
 """
 
 
@@ -87,12 +87,18 @@ class EmbeddingChange(msgspec.Struct, frozen=True, kw_only=True):
     recall_after: dict[str, Any] | None
     started_at: datetime
     filled_at: datetime | None
-    ended_at: datetime | None
+    rolled_back_at: datetime | None
+    closed_at: datetime | None
 
     @property
     def reading_model(self) -> str:
         """What subjects read when the change is done or undone."""
-        return self.source_model if self.state == "rolled_back" else self.target_model
+        return self.target_model if self.rolled_back_at is None else self.source_model
+
+    @property
+    def unread_model(self) -> str:
+        """What is kept for a rollback, or was made in vain."""
+        return self.source_model if self.rolled_back_at is None else self.target_model
 
 
 class ModelSubjects(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,6 +126,17 @@ def newest(conn: Connection, *, limit: int = 1) -> list[EmbeddingChange]:
     query = f"select {_COLUMNS} from embedding_changes order by id desc limit %s"
     with conn.cursor(row_factory=class_row(EmbeddingChange)) as cursor:
         return cursor.execute(query, (limit,)).fetchall()
+
+
+def problem_of(conn: Connection, change_id: UUID) -> str | None:
+    """The error of a run of the change that has not got over it. Index: `runs_subject` (runs without a subject)."""
+    row = conn.execute(
+        "select error from runs where tenant_id = '' and subject_id is null and kind = 'embedding_change'"
+        " and params ->> 'change_id' = %s and error is not null and state in ('pending', 'failed')"
+        " order by id desc limit 1",
+        (str(change_id),),
+    ).fetchone()
+    return row[0] if row else None
 
 
 def subjects_by_model(conn: Connection) -> list[ModelSubjects]:
@@ -198,7 +215,7 @@ def filled(conn: Connection, change_id: UUID) -> bool:
 def roll_back(conn: Connection, change_id: UUID) -> bool:
     """Mark the change as taken back, which stops its fill; False when it is closed already."""
     cursor = conn.execute(
-        "update embedding_changes set state = 'rolled_back', ended_at = now() where id = %s and state <> 'closed'",
+        "update embedding_changes set state = 'rolled_back', rolled_back_at = coalesce(rolled_back_at, now()) where id = %s and state <> 'closed'",
         (change_id,),
     )
     return cursor.rowcount == 1
@@ -225,7 +242,7 @@ def prune(conn: Connection, model: str, *, limit: int) -> int:
 def close(conn: Connection, change_id: UUID) -> None:
     """End a change: from now on new passages get the vectors of one model."""
     conn.execute(
-        "update embedding_changes set state = 'closed', ended_at = coalesce(ended_at, now()) where id = %s",
+        "update embedding_changes set state = 'closed', closed_at = now() where id = %s",
         (change_id,),
     )
 
@@ -234,7 +251,7 @@ def due_for_pruning(conn: Connection, *, kept: timedelta) -> Sequence[EmbeddingC
     """Finished or undone changes whose other vectors were kept long enough."""
     query = (
         f"select {_COLUMNS} from embedding_changes"
-        " where state in ('switched', 'rolled_back') and coalesce(ended_at, filled_at) < now() - %s::interval"
+        " where state in ('switched', 'rolled_back') and coalesce(rolled_back_at, filled_at) < now() - %s::interval"
     )
     with conn.cursor(row_factory=class_row(EmbeddingChange)) as cursor:
         return cursor.execute(query, (kept,)).fetchall()

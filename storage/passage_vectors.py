@@ -57,9 +57,7 @@ def lacks_vectors(conn: Connection, tenant_id: str, subject_id: str, model: str)
     return bool(row and row[0])
 
 
-def lacking_blocks(
-    conn: Connection, tenant_id: str, subject_id: str, model: str, *, limit: int
-) -> list[LackingBlock]:
+def lacking_blocks(conn: Connection, tenant_id: str, subject_id: str, model: str, *, limit: int) -> list[LackingBlock]:
     """The first blocks in which vectors of the model are missing. Index: the primary keys."""
     parameters = {"tenant": tenant_id, "subject": subject_id, "model": model, "limit": limit}
     with conn.cursor(binary=True) as cursor:

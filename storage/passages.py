@@ -148,7 +148,7 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
 
 
 def sample_subjects(conn: Connection, seed: str, *, limit: int) -> list[tuple[str, str]]:
-    """(tenant, subject) of some subjects that hold passages; the same ones for the same seed. Reads all of `subjects`."""
+    """(tenant, subject) of some subjects with passages; the same ones for the same seed. Reads all of `subjects`."""
     rows = conn.execute(
         "select tenant_id, subject_id from subjects where passage_count > 0"
         " order by md5(%s || tenant_id || '/' || subject_id) limit %s",

@@ -60,7 +60,7 @@ select count(*) from subjects
 
 _COMPILE_PROGRESS = """
 select compiled_seq, episode_count - compiled_count as uncompiled, passage_count, speakers,
-       coalesce(embedding_model, (select case state when 'rolled_back' then source_model else target_model end
+       coalesce(embedding_model, (select case when rolled_back_at is null then target_model else source_model end
                                     from embedding_changes order by id desc limit 1)) as embedding_model,
        coalesce((select array[source_model, target_model] from embedding_changes where state <> 'closed'),
                 '{}') as changing_models

@@ -27,7 +27,8 @@ create table embedding_changes (
     recall_after jsonb,
     started_at timestamptz not null default now(),
     filled_at timestamptz,
-    ended_at timestamptz
+    rolled_back_at timestamptz,
+    closed_at timestamptz
 );
 comment on table embedding_changes is 'Changes of the embedding model, of the whole deployment. Until one is closed, new passages get vectors of both models.';
 comment on column embedding_changes.state is 'filling: subjects are moved one by one. switched: all were. rolled_back: all read the source again. closed: the vectors of the other model are deleted.';

@@ -1,0 +1,123 @@
+"""Takes the calls that other processes hand in (`pipelines.providers.desk`), in workers that serve the queue `llm`."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import redis
+import structlog
+from dramatiq import Broker, Middleware, Worker
+from dramatiq.brokers.redis import RedisBroker
+from redis.exceptions import RedisError
+
+from pipelines.providers import desk
+from pipelines.providers.calls import ProviderFailure
+from pipelines.providers.desk import Answer, CompleteCall, Completed, EmbedCall, Failed, HandedIn, RerankCall, Reranked
+
+log = structlog.get_logger()
+
+#: Calls that one process has under way at most. Each waits for a provider and costs hardly any processor time.
+THREADS = 8
+
+#: Of these, how many take nothing but what somebody waits for.
+INTERACTIVE_ONLY = 3
+
+#: Seconds that a thread waits for a call before it says again that the desk is open, and for how long it says so.
+WAIT_SECONDS = 2.0
+OPEN_SECONDS = 10
+
+#: Seconds to wait after Redis did not answer.
+RECOVERY_SECONDS = 0.5
+
+
+class DeskThreads:
+    """The threads of one process."""
+
+    def __init__(self, client: redis.Redis, answer: Callable[[HandedIn], Answer]) -> None:
+        self._client = client
+        self._answer = answer
+        self._stopped = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._serve, args=(number,), name=f"provider-desk-{number}", daemon=True)
+            for number in range(THREADS)
+        ]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Take no further calls; those under way are answered if they end soon."""
+        self._stopped.set()
+        for thread in self._threads:
+            thread.join(timeout=WAIT_SECONDS)
+
+    def _serve(self, number: int) -> None:
+        queues = [desk.INTERACTIVE] if number < INTERACTIVE_ONLY else [desk.INTERACTIVE, desk.BACKGROUND]
+        while not self._stopped.is_set():
+            try:
+                self._client.set(desk.OPEN, b"1", ex=OPEN_SECONDS)
+                found: Any = self._client.brpop(queues, timeout=WAIT_SECONDS)
+                if found is not None:
+                    self._take(found[1])
+            except RedisError as ex:
+                log.warning("provider desk has no broker", reason=type(ex).__name__)
+                self._stopped.wait(RECOVERY_SECONDS)
+
+    def _take(self, raw: bytes) -> None:
+        handed_in = desk.decode_call(raw)
+        if handed_in.until < time.time():
+            return
+        try:
+            answer = self._answer(handed_in)
+        except Exception as ex:
+            # Whatever it is, the caller must not wait for nothing. Texts of exceptions may quote content.
+            log.error("provider call failed", error=type(ex).__name__)
+            answer = Failed(reason="unavailable", model="", status=None, retry_after=None, code=None)
+        key = desk.ANSWER + handed_in.id
+        pipeline = self._client.pipeline()
+        pipeline.lpush(key, desk.encode_answer(answer))
+        pipeline.expire(key, desk.ANSWER_SECONDS)
+        pipeline.execute()
+
+
+def answer_call(handed_in: HandedIn) -> Answer:
+    """Make the call."""
+    from pipelines.providers import adapter
+
+    call = handed_in.call
+    try:
+        if isinstance(call, EmbedCall):
+            made = adapter.embed(call.endpoint, call.texts, dimensions=call.dimensions)
+            data = made.vectors.astype("<f4").tobytes()
+            return desk.Vectors(dimensions=made.vectors.shape[1], data=data, usage=made.usage)
+        if isinstance(call, CompleteCall):
+            return Completed(result=adapter.complete(call.completion))
+        assert isinstance(call, RerankCall)
+        return Reranked(ranking=adapter.rerank(call.endpoint, call.query, call.documents))
+    except ProviderFailure as ex:
+        return Failed(reason=ex.reason, model=ex.model, status=ex.status, retry_after=ex.retry_after, code=ex.code)
+
+
+class ProviderDeskThreads(Middleware):
+    """Opens the desk in workers that serve `llm`, if LiteLLM is installed there."""
+
+    def __init__(self, client: Callable[[], redis.Redis]) -> None:
+        self._make_client = client
+        self._desk: DeskThreads | None = None
+
+    def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
+        from pipelines.providers import adapter
+
+        served = worker.consumer_whitelist
+        if (served and "llm" not in served) or not isinstance(broker, RedisBroker) or not adapter.is_installed():
+            return
+        self._desk = DeskThreads(self._make_client(), answer_call)
+        self._desk.start()
+
+    def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:
+        if self._desk is not None:
+            self._desk.stop()
