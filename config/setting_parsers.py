@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from decimal import Decimal, InvalidOperation
 from typing import cast
 
 from config import webhooks
@@ -60,6 +61,23 @@ def optional_seconds(minimum: float, maximum: float) -> Callable[[str], float | 
 def optional_integer(minimum: int, maximum: int) -> Callable[[str], int | None]:
     parse = integer(minimum, maximum)
     return lambda value: parse(value) if value.strip() else None
+
+
+def optional_amount(maximum: int) -> Callable[[str], Decimal | None]:
+    """A sum of money, exact; empty is none."""
+
+    def parse(value: str) -> Decimal | None:
+        if not value.strip():
+            return None
+        try:
+            amount = Decimal(value.strip())
+        except InvalidOperation:
+            amount = Decimal(-1)
+        if not amount.is_finite() or not 0 <= amount <= maximum:
+            raise ValueError(f"use an amount from 0 to {maximum}, such as 2.50")
+        return amount
+
+    return parse
 
 
 def choice(*options: str) -> Callable[[str], str]:

@@ -11,6 +11,7 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from config.setting_parsers import (
     database_url,
     days_by_kind,
     integer,
+    optional_amount,
     optional_integer,
     optional_seconds,
     optional_text,
@@ -158,6 +160,19 @@ class Settings:
     )
     tenant_runs_in_flight: int = _setting(
         32, "Runs of one tenant and queue that are worked on at the same time, over all workers", integer(1, 10_000)
+    )
+    llm_daily_budget_usd: Decimal | None = _setting(  # noqa: RUF009 - Decimal is as immutable as int
+        None,
+        "US dollars that a tenant may spend on model providers in a day (UTC); unset is no limit, 0 allows nothing",
+        optional_amount(1_000_000),
+    )
+    llm_daily_budget_tokens: int | None = _setting(
+        None, "Tokens that a tenant may use of model providers in a day (UTC)", optional_integer(0, 10**12)
+    )
+    provider_call_retention_days: int = _setting(
+        90,
+        "Days that single calls to model providers are kept; 0 keeps them for ever, as their sums are",
+        integer(0, 3650),
     )
     worker_metrics_port: int | None = _setting(
         None,

@@ -3,8 +3,8 @@
 The default is WordLlama's, read straight from the file in its wheel. An operator may name a folder with another one,
 in the form that Model2Vec writes: `model.safetensors` with one table, and `tokenizer.json`.
 
-WordLlama's package itself is never imported: that would load an HTTP client, a validation library and 58 MB for what is a
-table look-up. The table (32,000 × 256, half precision, 16 MB) is mapped, so processes share it.
+WordLlama's package itself is never imported: that would load an HTTP client, a validation library and 58 MB for what
+is a table look-up. The table (32,000 × 256, half precision, 16 MB) is mapped, so processes share it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is not kept for ever: finished runs, and memories past their time."""
+"""What is not kept for ever: finished runs, memories past their time, single calls to model providers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from config.clock import utcnow
 from pipelines.services import Services
-from storage import memories, run_operations, schedules
+from storage import memories, provider_usage, run_operations, schedules
 from storage.transactions import operator_transaction
 
 #: Rows per transaction, so that a purge never holds locks for long.
@@ -47,6 +47,25 @@ def tombstone_expired(services: Services) -> int:
             changed = memories.tombstone_expired(conn, limit=BATCH)
         total += changed
         if changed < BATCH:
+            return total
+
+
+def purge_provider_calls(services: Services) -> int:
+    """Delete single calls to model providers past `STATEWAVE_PROVIDER_CALL_RETENTION_DAYS`; their sums stay.
+
+    Returns:
+        How many were deleted.
+    """
+    days = services.settings.provider_call_retention_days
+    if days == 0:
+        return 0
+    before = utcnow() - timedelta(days=days)
+    total = 0
+    while True:
+        with operator_transaction(services.pool) as conn:
+            deleted = provider_usage.purge_calls(conn, before=before, limit=BATCH)
+        total += deleted
+        if deleted < BATCH:
             return total
 
 

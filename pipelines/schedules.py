@@ -88,6 +88,12 @@ SCHEDULES = (
         work=lambda services: {"pruned": embedding_change.prune_old(services)},
     ),
     Schedule(
+        name="purge-provider-calls",
+        every=timedelta(days=1),
+        offset=timedelta(hours=3, minutes=40),
+        work=lambda services: {"purged": retention.purge_provider_calls(services)},
+    ),
+    Schedule(
         name="purge-ticks",
         every=timedelta(days=1),
         offset=timedelta(hours=3, minutes=20),

@@ -32,6 +32,9 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     region: Region | None = None
     receipt_signing_key_id: KeyId | None = None
     claim_keys: Annotated[dict[ClaimKey, Literal["single", "multi"]], Meta(max_length=64)] | None = None
+    #: What model providers may cost in a day (UTC); None leaves it to STATEWAVE_LLM_DAILY_BUDGET_USD and _TOKENS.
+    llm_daily_budget_usd: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
+    llm_daily_budget_tokens: Annotated[int, Meta(ge=0, le=10**12)] | None = None
 
 
 class Known(msgspec.Struct, frozen=True, kw_only=True):

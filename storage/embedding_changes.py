@@ -43,7 +43,8 @@ select tenant_id, subject_id from subjects
 _SWITCH = """
 update subjects s set embedding_model = %(model)s
  where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s
-   and exists (select 1 from embedding_changes c where c.state in ('filling', 'switched') and c.target_model = %(model)s)
+   and exists (select 1 from embedding_changes c
+                where c.state in ('filling', 'switched') and c.target_model = %(model)s)
 """
 
 # Rows are locked in the order in which ingest locks them.
@@ -215,7 +216,8 @@ def filled(conn: Connection, change_id: UUID) -> bool:
 def roll_back(conn: Connection, change_id: UUID) -> bool:
     """Mark the change as taken back, which stops its fill; False when it is closed already."""
     cursor = conn.execute(
-        "update embedding_changes set state = 'rolled_back', rolled_back_at = coalesce(rolled_back_at, now()) where id = %s and state <> 'closed'",
+        "update embedding_changes set state = 'rolled_back', rolled_back_at = coalesce(rolled_back_at, now())"
+        " where id = %s and state <> 'closed'",
         (change_id,),
     )
     return cursor.rowcount == 1

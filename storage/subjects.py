@@ -29,6 +29,8 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
     "resolution_changes",
     "support_facts",
     "health_states",
+    "provider_calls",
+    "provider_usage_subjects",
 )
 
 _RESERVE = """
