@@ -7,6 +7,7 @@ from dramatiq.brokers.redis import RedisBroker
 from config.settings import Settings
 from pipelines.embedders import open_embedder, open_model
 from pipelines.providers.desk import ProviderDesk
+from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
 from pipelines.services import Services
 from storage.transactions import open_pool
@@ -42,6 +43,7 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
+        models=ModelFleet(settings, pool, broker.client) if settings.compiler_type == "llm" else None,
         open_model=open_model(settings, desk),
         desk=desk,
         query_vectors=QueryVectors(broker.client),

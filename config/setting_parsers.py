@@ -53,6 +53,19 @@ def seconds(minimum: float, maximum: float) -> Callable[[str], float]:
     return parse
 
 
+def number(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(value: str) -> float:
+        try:
+            parsed = float(value)
+        except ValueError:
+            raise ValueError(f"use a number from {minimum:g} to {maximum:g}") from None
+        if not minimum <= parsed <= maximum:
+            raise ValueError(f"use a number from {minimum:g} to {maximum:g}")
+        return parsed
+
+    return parse
+
+
 def optional_seconds(minimum: float, maximum: float) -> Callable[[str], float | None]:
     parse = seconds(minimum, maximum)
     return lambda value: parse(value) if value.strip() else None

@@ -22,6 +22,7 @@ from config.setting_parsers import (
     database_url,
     days_by_kind,
     integer,
+    number,
     optional_amount,
     optional_integer,
     optional_seconds,
@@ -81,8 +82,70 @@ class Settings:
     worker_threads: int = _setting(4, "Actor threads of each worker process", integer(1, 128))
     pool_size: int = _setting(10, "Database connections of one process at most", integer(1, 200))
     statement_timeout_seconds: float = _setting(30.0, "Longest time one SQL statement may run", seconds(0.1, 3600))
-    compiler_type: str = _setting("heuristic", "How memories are compiled", choice("heuristic"))
+    compiler_type: str = _setting(
+        "heuristic", "How memories are compiled: `heuristic` (rules) or `llm` (a model)", choice("heuristic", "llm")
+    )
     compile_batch_size: int = _setting(500, "Episodes that one compile run takes at most", integer(1, 5000))
+    compile_fallback: str = _setting(
+        "none",
+        "What `llm` does while no provider answers: `none` (episodes wait) or `heuristic` (compile them by rules)",
+        choice("none", "heuristic"),
+    )
+    compile_wait_seconds: float = _setting(
+        25.0, "With `llm`: longest time that a synchronous compile waits for the workers", seconds(0, 600)
+    )
+    compile_max_concurrency: int = _setting(
+        4, "Calls to language models under way at the same time, over all workers", integer(1, 1000)
+    )
+    compile_window_chars: int = _setting(
+        6000, "Characters of episodes that a model is shown in one call", integer(500, 200_000)
+    )
+    compile_window_overlap: int = _setting(
+        200, "Characters of a long episode's window that the next one repeats", integer(0, 10_000)
+    )
+    compile_message_level: bool = _setting(
+        False, "Show models a few messages at a time instead of full windows", boolean
+    )
+    compile_messages_per_chunk: int = _setting(6, "Messages of such a piece", integer(1, 100))
+    compile_message_overlap: int = _setting(1, "Messages that the next such piece repeats", integer(0, 50))
+    compile_recall_sweep: bool = _setting(False, "Ask a second time for what the first answer missed", boolean)
+    dedup_compile_enabled: bool = _setting(
+        True, "With `llm`: drop memories that say what a stored one says, by likeness", boolean
+    )
+    dedup_sim_threshold: float = _setting(0.95, "Cosine from which two memories say the same", number(0.5, 1))
+    dedup_max_candidates: int = _setting(4000, "Stored memories that new ones are compared with", integer(1, 100_000))
+    reconcile_compile_enabled: bool = _setting(
+        True, "With `llm`: let the model compare new memories with stored ones that are near", boolean
+    )
+    reconcile_chunk_size: int = _setting(40, "New memories compared in one call", integer(1, 200))
+    reconcile_max_existing: int = _setting(60, "Stored memories shown in one call", integer(1, 500))
+    reconcile_top_k_per_candidate: int = _setting(
+        5, "Stored memories that each new one is compared with", integer(1, 50)
+    )
+    litellm_api_key: str | None = _setting(
+        None,
+        "Key of the model provider; unset takes the vendor's own variable, such as `OPENAI_API_KEY`",
+        optional_text,
+    )
+    litellm_api_base: str | None = _setting(None, "Address of the model provider, if not the vendor's", optional_text)
+    litellm_model: str = _setting("gpt-4o-mini", "Language model, by LiteLLM's name of it", text)
+    litellm_compile_model: str | None = _setting(
+        None, "Language model of the compiler, where it is not `STATEWAVE_LITELLM_MODEL`", optional_text
+    )
+    llm_models: tuple[str, ...] = _setting(
+        (),
+        "Language models of the compiler in the order in which they are tried, in place of the one above;"
+        " `model@https://host/v1` names the address as well",
+        text_list,
+    )
+    litellm_timeout_seconds: float = _setting(60.0, "Time that a provider has to answer a call", seconds(0.1, 540))
+    litellm_temperature: float = _setting(0.1, "Temperature of the compiler's model", number(0, 2))
+    litellm_reasoning_effort: str | None = _setting(
+        None, "Reasoning effort for models that take one, such as `low`", optional_text
+    )
+    litellm_compile_max_tokens: int = _setting(
+        16_000, "Tokens that an answer to the compiler may have", integer(256, 200_000)
+    )
     auto_compile_after_seconds: float | None = _setting(
         5.0, "Quiet time after an episode until its subject is compiled; empty turns it off", optional_seconds(0, 86400)
     )
@@ -115,13 +178,6 @@ class Settings:
     litellm_embedding_api_base: str | None = _setting(
         None, "Address of the embedding provider, where it is not `STATEWAVE_LITELLM_API_BASE`", optional_text
     )
-    litellm_api_key: str | None = _setting(
-        None,
-        "Key of the model provider; unset takes the vendor's own variable, such as `OPENAI_API_KEY`",
-        optional_text,
-    )
-    litellm_api_base: str | None = _setting(None, "Address of the model provider, if not the vendor's", optional_text)
-    litellm_timeout_seconds: float = _setting(60.0, "Time that a provider has to answer a call", seconds(0.1, 540))
     embedding_query_timeout_seconds: float = _setting(
         3.0, "Time a provider has to embed a query; after it, retrieval goes by words alone", seconds(0.05, 20)
     )
@@ -183,6 +239,11 @@ class Settings:
     log_level: str = _setting("INFO", "Lowest level that is logged", choice("DEBUG", "INFO", "WARNING", "ERROR"))
     sentry_dsn: str | None = _setting(None, "Sentry project that errors are reported to", optional_text)
 
+    @property
+    def compile_models(self) -> tuple[str, ...]:
+        """The compiler's models in the order in which they are tried."""
+        return self.llm_models or (self.litellm_compile_model or self.litellm_model,)
+
 
 def variable(field_name: str) -> str:
     """Name of the environment variable of a field."""
@@ -233,6 +294,11 @@ def _combination_problems(settings: Settings) -> list[str]:
         problems.append(
             f"{variable('webhook_url')}: is not on the public internet; set {variable('webhook_allow_private')}=true "
             "if it is meant to be reached"
+        )
+    if settings.compile_window_overlap > settings.compile_window_chars // 2:
+        problems.append(
+            f"{variable('compile_window_overlap')}: use at most half of {variable('compile_window_chars')} "
+            f"({settings.compile_window_chars})"
         )
     return problems
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import timedelta
 
 import msgspec
@@ -10,6 +11,7 @@ import structlog
 from pipelines import backoff, poison
 from pipelines.compile_runs import COMPILE
 from pipelines.failures import PermanentFailure, describe, is_transient
+from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import runs
 from storage.rows import Run
@@ -22,6 +24,9 @@ CRASHES_AT_MOST = 3
 
 #: Failures of one episode by itself until it is set aside.
 ATTEMPTS_ALONE = 3
+
+#: Failures without a call: all models are left alone, or all slots were taken.
+NOBODY_ASKED = frozenset({"circuit_open", "busy"})
 
 CRASHED = f"killed its worker {CRASHES_AT_MOST} times"
 
@@ -63,13 +68,16 @@ def give_back(services: Services, run: Run, ex: Exception) -> Run | None:
         if isinstance(ex, PermanentFailure) or run.attempts >= ATTEMPTS_ALONE:
             log.error("episode set aside", error=type(ex).__name__)
             return poison.set_aside(services, run, error, quarantined=False)
+    if isinstance(ex, ProviderFailure) and ex.reason in NOBODY_ASKED:
+        _postpone(services, run, ex)
+        return None
     with operator_transaction(services.pool) as conn:
         if isinstance(ex, PermanentFailure) or policy.exhausted(run.attempts):
             runs.fail(conn, run, error=error)
             # The message may hold content, so the log names the type; the row has all of it.
             log.error("run failed", attempts=run.attempts, error=type(ex).__name__)
             return None
-        delay: timedelta = policy.delay(run.attempts)
+        delay = max(policy.delay(run.attempts), _asked_to_wait(ex))
         runs.retry_later(conn, run, delay=delay, error=error)
         log.warning(
             "run will be tried again",
@@ -78,6 +86,20 @@ def give_back(services: Services, run: Run, ex: Exception) -> Run | None:
             error=type(ex).__name__,
         )
     return None
+
+
+def _asked_to_wait(ex: Exception) -> timedelta:
+    """What the provider asks for, and a little more, so that not everybody comes back at the same moment."""
+    asked = ex.retry_after if isinstance(ex, ProviderFailure) else None
+    return timedelta(seconds=asked * random.uniform(1.0, 1.1) if asked else 0)
+
+
+def _postpone(services: Services, run: Run, ex: ProviderFailure) -> None:
+    """Nobody was asked, so it was no attempt: the run waits until somebody may be asked again."""
+    delay = max(_asked_to_wait(ex), timedelta(seconds=random.uniform(1, 2)))
+    with operator_transaction(services.pool) as conn:
+        runs.postpone(conn, run, delay=delay)
+    log.info("run waits for a provider", reason=ex.reason, delay_seconds=round(delay.total_seconds(), 1))
 
 
 def _isolated(services: Services, run: Run, *, error: str) -> Run | None:

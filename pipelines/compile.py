@@ -13,12 +13,13 @@ from uuid import UUID
 import msgspec
 
 from config.clock import utcnow
-from config.errors import Conflict, NotFound
+from config.errors import CompilationFailed, Conflict, NotFound
 from config.ids import uuid7
 from pipelines import attempts, compile_runs, publication
 from pipelines.compile_runs import COMPILE
 from pipelines.drafting import draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
+from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
@@ -90,6 +91,8 @@ def _compile_in_place(services: Services, run: Run) -> CompileOutcome:
     except BaseException as ex:
         with contextlib.suppress(*DATABASE_AWAY):
             _hand_over(services, run, ex)
+        if isinstance(ex, ProviderFailure):
+            raise CompilationFailed(retry_after=RETRY_AFTER_SECONDS) from None
         raise
 
 
@@ -108,7 +111,7 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
     drafts = draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days)
-    embedded = embed_waiting(waiting, drafts, services)
+    embedded = embed_waiting(waiting, drafts, services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:

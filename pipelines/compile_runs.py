@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from config.ids import uuid7
+from config.settings import Settings
 from storage import runs
 from storage.rows import Run
 from storage.transactions import Connection
@@ -15,6 +18,10 @@ COMPILE = "compile"
 #: Parameter: how many episodes the run still compiles one by one (`pipelines.poison`).
 ISOLATE = "isolate"
 
+#: Parameter: what its batches have to say, such as why no model was asked.
+NOTES = "notes"
+NO_NOTES: Mapping[str, str] = {}
+
 #: Batches that one run drains before another one takes over.
 MOST_BATCHES = 2000
 
@@ -22,24 +29,32 @@ MOST_BATCHES = 2000
 CRASHES_WHILE_ISOLATING = 1
 
 
-def go_on(conn: Connection, run: Run, *, created: int, remaining: int) -> Run:
+def queue_of(settings: Settings) -> str:
+    """The queue of compile runs: that of the processors, or that of the model providers."""
+    waits = settings.compiler_type == "llm" or settings.embedding_provider == "litellm"
+    return "llm" if waits else "compile"
+
+
+def go_on(conn: Connection, run: Run, *, created: int, remaining: int, notes: Mapping[str, str] = NO_NOTES) -> Run:
     """Begin the next batch of the run, or complete it. Call it in the transaction that published, holding the run.
 
     Args:
         created: memories that the batch made.
         remaining: episodes of the subject that still wait.
+        notes: what is to be said of the batch in the run's result.
 
     Returns:
         The run as it stands when the transaction commits.
     """
     created += int(run.params.get("memories_created", 0))
     batches = int(run.params.get("batches", 0)) + 1
+    noted = {**run.params.get(NOTES, {}), **notes}
     if remaining and batches < MOST_BATCHES:
         isolate = max(0, int(run.params.get(ISOLATE, 0)) - 1)
-        params = {"memories_created": created, "batches": batches, ISOLATE: isolate}
+        params = {"memories_created": created, "batches": batches, ISOLATE: isolate, NOTES: noted}
         runs.begin_again(conn, run, stage=COMPILE, params=params, crashes=CRASHES_WHILE_ISOLATING if isolate else 0)
         return msgspec.structs.replace(run, stage=COMPILE)
-    runs.complete(conn, run, result={"memories_created": created})
+    runs.complete(conn, run, result={"memories_created": created, **noted})
     if remaining:
         follow_up(conn, run)
     return msgspec.structs.replace(run, state="completed")
@@ -49,5 +64,10 @@ def follow_up(conn: Connection, run: Run) -> None:
     """See to it that the subject of a run that ends is compiled further."""
     if run.subject_id is not None:
         runs.schedule_compiles(
-            conn, run.tenant_id, {run.subject_id: uuid7()}, run_after=None, request_id=run.request_id
+            conn,
+            run.tenant_id,
+            {run.subject_id: uuid7()},
+            run_after=None,
+            request_id=run.request_id,
+            queue=run.queue,
         )

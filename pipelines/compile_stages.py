@@ -13,7 +13,8 @@ import msgspec
 from config.clock import utcnow
 from pipelines import compile_runs, poison, publication
 from pipelines.compile_runs import COMPILE
-from pipelines.drafting import Drafts, Waiting, draft_subject, load_waiting
+from pipelines.compilers import draft_waiting
+from pipelines.drafting import Drafts, Waiting, load_waiting
 from pipelines.embedding import EmbeddedPassages, embed_waiting
 from pipelines.failures import PermanentFailure
 from pipelines.services import Services
@@ -34,25 +35,42 @@ _decode_drafts = msgspec.msgpack.Decoder(Drafts).decode
 
 def draft(services: Services, run: Run) -> Run | None:
     """Draft memories from the oldest episodes that are not compiled yet."""
+    if run.queue != compile_runs.queue_of(services.settings):
+        return _move(services, run)
     if poison.is_isolating(run):
         return _compile_next(services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=services.settings.compile_batch_size)
-    drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
+    drafts = draft_waiting(services, run, waiting)
     return _advance(services, run, LABEL, _encode(drafts))
+
+
+def _move(services: Services, run: Run) -> Run | None:
+    """Hand a run that was made before the compiler was changed to the workers of the present one."""
+    queue = compile_runs.queue_of(services.settings)
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        if not runs.move(conn, run, queue=queue):
+            return None
+    return msgspec.structs.replace(run, queue=queue)
 
 
 def _compile_next(services: Services, run: Run) -> Run | None:
     """Compile the oldest waiting episode by itself, all stages in one."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=1)
-    drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
-    embedded = embed_waiting(waiting, drafts, services)
+    drafts = draft_waiting(services, run, waiting)
+    embedded = embed_waiting(waiting, drafts, services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
-        return compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+        return compile_runs.go_on(
+            conn,
+            run,
+            created=outcome.memories_created,
+            remaining=outcome.remaining_episodes,
+            notes=drafts.notes,
+        )
 
 
 def label(services: Services, run: Run) -> Run | None:
@@ -70,7 +88,7 @@ def embed(services: Services, run: Run) -> Run | None:
             return None
         drafts = _decode_drafts(labelled)
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=drafts.episodes)
-    embedded = embed_waiting(waiting, drafts, services)
+    embedded = embed_waiting(waiting, drafts, services, run)
     return _advance(services, run, PUBLISH, embedded.to_bytes())
 
 
@@ -84,7 +102,13 @@ def publish(services: Services, run: Run) -> Run | None:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
-        return compile_runs.go_on(conn, run, created=outcome.memories_created, remaining=outcome.remaining_episodes)
+        return compile_runs.go_on(
+            conn,
+            run,
+            created=outcome.memories_created,
+            remaining=outcome.remaining_episodes,
+            notes=drafts.notes,
+        )
 
 
 def compile_one(services: Services, run: Run) -> Run | None:
@@ -101,10 +125,10 @@ def compile_one(services: Services, run: Run) -> Run | None:
         return None
     models = (progress.embedding_model, *progress.changing_models)
     waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers, models=models)
-    drafts = draft_subject(waiting, kind_ttl_days=services.settings.kind_ttl_days)
+    drafts = draft_waiting(services, run, waiting)
     if drafts.failed:
         raise PermanentFailure(drafts.failed[0].error)
-    embedded = embed_waiting(waiting, drafts, services)
+    embedded = embed_waiting(waiting, drafts, services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(
             conn, run, drafts, embedded, settings=services.settings, now=utcnow(), behind_watermark=True

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+from pipelines.compile_runs import queue_of
 from pipelines.services import Services
 from storage import run_dispatch
 from storage.rows import Run
@@ -39,7 +40,7 @@ def hand_out(services: Services, queue: str, turns: Turns, *, limit: int) -> lis
     """
     share = services.settings.tenant_runs_in_flight
     with operator_transaction(services.pool) as conn:
-        if queue == "compile" and services.settings.auto_compile_after_seconds is not None:
+        if queue == queue_of(services.settings) and services.settings.auto_compile_after_seconds is not None:
             run_dispatch.postpone_until_quiet(
                 conn,
                 quiet=timedelta(seconds=services.settings.auto_compile_after_seconds),

@@ -46,7 +46,7 @@ class Drafts(msgspec.Struct, frozen=True, kw_only=True):
     """What compiling a batch of episodes proposes; `ids[i]` will be the id of `memories[i]` if it is published.
 
     The batch is all episodes with sequence numbers after `after_seq` up to `through_seq`; nothing was drafted from
-    those that `failed`.
+    those that `failed`. `notes` are what the run's result says about the batch.
     """
 
     after_seq: int
@@ -55,6 +55,7 @@ class Drafts(msgspec.Struct, frozen=True, kw_only=True):
     ids: list[UUID]
     memories: list[DraftMemory]
     failed: list[FailedEpisode] = []
+    notes: dict[str, str] = {}
 
 
 def load_waiting(conn: Connection, tenant_id: str, subject_id: str, *, limit: int) -> Waiting:
@@ -77,7 +78,8 @@ def draft_subject(waiting: Waiting, *, kind_ttl_days: Mapping[str, int]) -> Draf
     failed: list[FailedEpisode] = []
     for episode in waiting.episodes:
         try:
-            drafts += _draft_episode(episode, waiting.speakers, kind_ttl_days)
+            read = read_episode(episode, waiting.speakers)
+            drafts += compile_episode(*read, kind_ttl_days=kind_ttl_days)
         except Exception as ex:
             # Rules over one episode's text read nothing else: whatever they raise, they would raise again.
             failed.append(FailedEpisode(id=episode.id, seq=episode.seq, error=describe(ex)))
@@ -92,15 +94,14 @@ def draft_subject(waiting: Waiting, *, kind_ttl_days: Mapping[str, int]) -> Draf
     )
 
 
-def _draft_episode(
-    episode: UncompiledEpisode, speakers: Sequence[str], kind_ttl_days: Mapping[str, int]
-) -> list[DraftMemory]:
+def read_episode(episode: UncompiledEpisode, speakers: Sequence[str]) -> tuple[EpisodeInput, list[Utterance]]:
+    """An episode as compilers read it, and what was said in it."""
     payload, metadata = _decode_object(episode.payload), _decode_object(episode.metadata)
     turns = episode_turns(payload, episode.body, source=episode.source, metadata=metadata, known=speakers)
     utterances = [
         Utterance(turn.speaker or None, turn.role, episode.body[turn.start : turn.stop], turn.at) for turn in turns
     ]
-    return compile_episode(_input(episode, payload, metadata), utterances, kind_ttl_days=kind_ttl_days)
+    return _input(episode, payload, metadata), utterances
 
 
 def passages_of_episodes(episodes: Sequence[UncompiledEpisode], speakers: Sequence[str]) -> list[Passage]:

@@ -7,14 +7,21 @@ from dataclasses import dataclass, replace
 
 import msgspec
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
+from config.errors import Unavailable
 from pipelines.drafting import Drafts, Waiting, passages_of_drafts, passages_of_episodes
 from pipelines.passages import Passage, columns_of, speakers_of, telling_words
+from pipelines.providers.account import Account, BudgetExhausted, charged_to
+from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Embedder, Services
 from storage.passage_columns import PassageColumns, quantise, take
 from storage.passage_vectors import ModelVectors
 from storage.passages import decode_blocks, encode_block
+from storage.rows import Run
+
+log = structlog.get_logger()
 
 #: Name under which passages without vectors are kept.
 NO_MODEL = "none"
@@ -25,6 +32,7 @@ class _Encoded(msgspec.Struct, array_like=True):
     speakers: list[str]
     columns: tuple[bytes, bytes, bytes, bytes]
     vectors: list[tuple[str, int, bytes, bytes]]
+    model: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +47,8 @@ class EmbeddedPassages:
     speakers: list[str]
     columns: PassageColumns
     vectors: list[ModelVectors]
-
-    @property
-    def model(self) -> str | None:
-        """The model that a subject without any vectors is read with from now on."""
-        return self.vectors[0].model if self.vectors else None
+    #: The model that a subject which has no vectors so far is read with from now on; None without an embedder.
+    model: str | None
 
     def to_bytes(self) -> bytes:
         """A form that a run can keep between two stages."""
@@ -51,7 +56,8 @@ class EmbeddedPassages:
             (part.model, part.vectors.shape[1], part.scale.astype("<f4").tobytes(), part.vectors.tobytes())
             for part in self.vectors
         ]
-        return msgspec.msgpack.encode(_Encoded(self.turns, self.speakers, encode_block(self.columns), vectors))
+        columns = encode_block(self.columns)
+        return msgspec.msgpack.encode(_Encoded(self.turns, self.speakers, columns, vectors, self.model))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> EmbeddedPassages:
@@ -69,6 +75,7 @@ class EmbeddedPassages:
                 )
                 for model, dimensions, scale, vectors in encoded.vectors
             ],
+            model=encoded.model,
         )
 
     def rows(self, kept: NDArray[np.int64]) -> EmbeddedPassages:
@@ -80,13 +87,19 @@ class EmbeddedPassages:
         )
 
 
-def embed_waiting(waiting: Waiting, drafts: Drafts, services: Services) -> EmbeddedPassages:
-    """Embed a batch: the turns of its episodes without those that failed, and the memories drafted from them."""
+def embed_waiting(waiting: Waiting, drafts: Drafts, services: Services, run: Run) -> EmbeddedPassages:
+    """Embed a batch: the turns of its episodes without those that failed, and the memories drafted from them.
+
+    Raises:
+        ProviderFailure: when the model that the subject is read with is a provider's, and does not answer.
+    """
     failed = {episode.id for episode in drafts.failed}
     episodes = [episode for episode in waiting.episodes if episode.id not in failed]
     turns = passages_of_episodes(episodes, waiting.speakers)
     embedders = services.embedders_of(waiting.models)
-    return embed_passages(turns, passages_of_drafts(drafts), embedders, speakers=waiting.speakers)
+    account = Account(services.pool, services.settings, run.tenant_id, run.subject_id, run.id)
+    with charged_to(account):
+        return embed_passages(turns, passages_of_drafts(drafts), embedders, speakers=waiting.speakers)
 
 
 def embed_passages(
@@ -96,17 +109,31 @@ def embed_passages(
     *,
     speakers: Sequence[str] = (),
 ) -> EmbeddedPassages:
-    """Embed turns and memories in one call of each embedder."""
+    """Embed turns and memories in one call of each embedder.
+
+    A model that the subject is not read with may fail, and none is asked beyond the tenant's budget: a run brings
+    those vectors later (`pipelines.embedding_fill`).
+    """
     passages = [*turns, *memories]
     vectors = []
-    for embedder in embedders:
-        scale, quantised = quantise(vectors_of(passages, embedder, speakers=speakers))
+    for number, embedder in enumerate(embedders):
+        try:
+            scale, quantised = quantise(vectors_of(passages, embedder, speakers=speakers))
+        except BudgetExhausted:
+            log.info("passages not embedded", model=embedder.model, because="budget exhausted")
+            continue
+        except (ProviderFailure, Unavailable) as ex:
+            if number == 0:
+                raise
+            log.warning("passages not embedded", model=embedder.model, because=type(ex).__name__)
+            continue
         vectors.append(ModelVectors(embedder.model, scale, quantised))
     return EmbeddedPassages(
         turns=len(turns),
         speakers=speakers_of(turns),
         columns=columns_of(passages, vectors_of(passages, None)),
         vectors=vectors,
+        model=embedders[0].model if embedders else None,
     )
 
 

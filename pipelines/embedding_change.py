@@ -25,6 +25,7 @@ from config.ids import uuid7
 from pipelines import audit, embedding_check, embedding_fill
 from pipelines.embedding_models import parse_model
 from pipelines.failures import PermanentFailure, describe, is_transient
+from pipelines.providers.account import BudgetExhausted
 from pipelines.services import Embedder, Services
 from storage import embedding_changes, new_runs, run_dispatch, runs
 from storage.embedding_changes import EmbeddingChange, ModelSubjects
@@ -251,8 +252,12 @@ def fill(services: Services, run: Run) -> Run | None:
     done = made = failed = 0
     for subject in following:
         try:
-            made += embedding_fill.fill_subject(services, *subject, embedder)
+            made += embedding_fill.fill_subject(services, *subject, embedder, run_id=run.id)
             done += 1
+        except BudgetExhausted:
+            # A run of its own moves the subject when its tenant may ask again.
+            with operator_transaction(services.pool) as conn:
+                embedding_fill.schedule(conn, *subject, embedder.model)
         except Exception as ex:
             if is_transient(ex):
                 if after == tuple(run.params["after"]):
@@ -287,9 +292,9 @@ def finish(services: Services, run: Run) -> Run | None:
         stragglers = embedding_changes.subjects_not_read_with(conn, change.target_model, limit=STRAGGLERS)
     for subject in stragglers[: STRAGGLERS if change.subjects_failed < STRAGGLERS else 0]:
         try:
-            embedding_fill.fill_subject(services, *subject, embedder)
+            embedding_fill.fill_subject(services, *subject, embedder, run_id=run.id)
         except Exception as ex:
-            if is_transient(ex):
+            if is_transient(ex) and not isinstance(ex, BudgetExhausted):
                 raise
             log.warning("subject not moved", subject_id=subject[1], error=type(ex).__name__)
     found = embedding_check.check(services, str(change.id), models=[change.source_model, change.target_model])

@@ -12,10 +12,12 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
+from config.clock import utcnow
 from config.ids import uuid7
 from pipelines.embedding import EmbeddedPassages
 from pipelines.failures import PermanentFailure
 from pipelines.passages import telling_words
+from pipelines.providers.account import Account, BudgetExhausted, charged_to
 from pipelines.services import Embedder, Services
 from storage import embedding_changes, new_runs, passage_sources, passage_vectors, run_dispatch, runs, subjects
 from storage.passage_columns import quantise
@@ -49,10 +51,10 @@ def complete_later(
 
     That happens when its passages were embedded just before a change of the model began, or while there was none.
     """
-    if not embedded.vectors:
+    if embedded.model is None:
         return
     made = {part.model for part in embedded.vectors}
-    wanted = {progress.embedding_model or embedded.vectors[0].model, *progress.changing_models}
+    wanted = {progress.embedding_model or embedded.model, *progress.changing_models} - {"none"}
     for model in sorted(wanted):
         known = model in made and (
             progress.passage_count == 0 or not passage_vectors.lacks_vectors(conn, tenant_id, subject_id, model)
@@ -90,19 +92,31 @@ def fill(services: Services, run: Run) -> Run | None:
     embedder = services.embedder_of(model)
     if embedder is None:
         raise PermanentFailure(f"no embedder for {model}: see STATEWAVE_EMBEDDING_PROVIDER")
-    made = fill_subject(services, run.tenant_id, subject_id, embedder)
+    try:
+        made = fill_subject(services, run.tenant_id, subject_id, embedder, run_id=run.id)
+    except BudgetExhausted as ex:
+        with tenant_transaction(services.pool, run.tenant_id) as conn:
+            if not runs.postpone(conn, run, delay=ex.resets_at - utcnow()):
+                return None
+        return msgspec.structs.replace(run, state="pending")
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         if not runs.complete(conn, run, result={"passages": made}):
             return None
     return msgspec.structs.replace(run, state="completed")
 
 
-def fill_subject(services: Services, tenant_id: str, subject_id: str, embedder: Embedder) -> int:
+def fill_subject(
+    services: Services, tenant_id: str, subject_id: str, embedder: Embedder, *, run_id: UUID | None = None
+) -> int:
     """Bring all vectors of the model that the subject lacks; then switch it if a change to the model is under way.
 
     Returns:
         How many passages got a vector.
+
+    Raises:
+        BudgetExhausted: when the tenant may not ask a provider today.
     """
+    account = Account(services.pool, services.settings, tenant_id, subject_id, run_id)
     made = 0
     while True:
         with tenant_transaction(services.pool, tenant_id) as conn:
@@ -112,7 +126,8 @@ def fill_subject(services: Services, tenant_id: str, subject_id: str, embedder: 
                     return made
                 continue
             texts = _texts(conn, tenant_id, subject_id, lacking, embedder)
-        vectors = embedder.embed(texts)
+        with charged_to(account):
+            vectors = embedder.embed(texts)
         with tenant_transaction(services.pool, tenant_id) as conn:
             if subjects.progress(conn, tenant_id, subject_id, lock=True) is None:
                 return made

@@ -12,6 +12,10 @@ from storage.transactions import DATABASE_AWAY
 MOST_CHARS = 2000
 
 
+#: Failures of a provider that the text it was given caused.
+OF_EPISODE = frozenset({"content_policy", "context_window"})
+
+
 class PermanentFailure(Exception):
     """Another attempt would fail the same way: the run becomes a dead letter at once."""
 
@@ -22,6 +26,9 @@ def is_transient(ex: BaseException) -> bool:
     Only work that fails by itself is looked into for the one episode at fault; a database that restarts is not a
     reason to.
     """
+    if isinstance(ex, ProviderFailure):
+        # A wrong key or an unknown model is no episode's fault either.
+        return ex.reason not in OF_EPISODE
     # psycopg's timeouts of pool and statement, lost connections, deadlocks are all OperationalErrors.
     return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable, ProviderFailure))
 

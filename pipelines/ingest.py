@@ -13,6 +13,7 @@ import msgspec
 from config.clock import utcnow
 from config.ids import uuid7
 from pipelines import webhook_events
+from pipelines.compile_runs import queue_of
 from pipelines.episode_text import episode_text
 from pipelines.services import Services
 from pipelines.support.episode_signals import episode_signals
@@ -172,7 +173,12 @@ def _schedule(
     compile_runs = {row.subject_id: uuid7() for row in inserted}
     if quiet is not None and compile_runs:
         runs.schedule_compiles(
-            conn, tenant_id, compile_runs, run_after=now + timedelta(seconds=quiet), request_id=request_id
+            conn,
+            tenant_id,
+            compile_runs,
+            run_after=now + timedelta(seconds=quiet),
+            request_id=request_id,
+            queue=queue_of(services.settings),
         )
 
 

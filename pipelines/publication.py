@@ -15,7 +15,9 @@ import numpy as np
 
 from config.settings import Settings
 from pipelines import conflicts, embedding_fill, poison, webhook_events
+from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys
 from pipelines.compilation import ExistingMemory
+from pipelines.compilers import claim_keys_of
 from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
 from pipelines.embedding import EmbeddedPassages
@@ -65,7 +67,9 @@ def publish(
     if progress.compiled_seq != drafts.after_seq and not behind_watermark:
         return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
     existing = _rivals(conn, run.tenant_id, subject_id, drafts)
-    resolution = conflicts.resolve(drafts.memories, [_existing(rival) for rival in existing])
+    resolution = conflicts.resolve(
+        drafts.memories, [_existing(rival) for rival in existing], claim_keys=_claim_keys(conn, run, drafts)
+    )
     created = _write_memories(conn, run, drafts, resolution, now)
     kept = np.concatenate(
         [
@@ -97,6 +101,13 @@ def publish(
     for episode in drafts.failed:
         poison.keep_dead_letter(conn, run, episode)
     return Publication(memories_created=created, remaining_episodes=progress.uncompiled - drafts.episodes)
+
+
+def _claim_keys(conn: Connection, run: Run, drafts: Drafts) -> ClaimKeys:
+    """The known keys and the tenant's own, which are only looked up when a draft has one that is not known."""
+    if all(d.claim_key is None or DEFAULT_CLAIM_KEYS.cardinality(d.claim_key) for d in drafts.memories):
+        return DEFAULT_CLAIM_KEYS
+    return claim_keys_of(conn, run.tenant_id)
 
 
 def _rivals(conn: Connection, tenant_id: str, subject_id: str, drafts: Drafts) -> list[Rival]:

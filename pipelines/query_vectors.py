@@ -22,6 +22,7 @@ import structlog
 from numpy.typing import NDArray
 from redis.exceptions import RedisError
 
+from pipelines.providers.account import BudgetExhausted
 from pipelines.providers.calls import ProviderFailure
 
 log = structlog.get_logger()
@@ -98,6 +99,8 @@ class QueryVectors:
         if vector is None:
             try:
                 vector = make()
+            except BudgetExhausted:
+                return None  # of this tenant: others are not kept from asking
             except Exception as ex:  # whatever it is, readers have their words
                 self._cool_down(model, ex)
                 return None

@@ -19,6 +19,7 @@ from pipelines.drafting import passages_of_episodes
 from pipelines.embedding import NO_MODEL, vectors_of
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
+from pipelines.providers.account import Account, charged_to
 from pipelines.query import Query, parse_task
 from pipelines.ranking import Scores, score
 from pipelines.relatedness import relatedness
@@ -92,7 +93,8 @@ def find_passages(
     if denied:
         columns = _without(columns, denied)
     query = parse_task(task, speakers=speakers, now=now)
-    vector = _embedded(services, query, embedder)
+    with charged_to(Account(conn, services.settings, tenant_id, subject_id)):
+        vector = _embedded(services, query, embedder)
     scores = score(columns, query, vector)
     if len(vector) == 0:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
 from storage.transactions import Pool
 
@@ -57,6 +58,8 @@ class Services:
     embedder: Embedder | None
     #: Raises when the broker does not answer.
     ping_broker: Callable[[], None]
+    #: The language models; None where rules compile.
+    models: ModelFleet | None = None
     #: Opens an embedder by the name of its model: for vectors that were made before the model was changed.
     open_model: Callable[[str], Embedder | None] = no_other_models
     #: Where calls to model providers are handed in; None where there is no broker.

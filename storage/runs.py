@@ -94,6 +94,13 @@ update runs set {_WORKED}, stage = %(stage)s, attempts = 0, ready_at = clock_tim
  where {_HOLDS}
 """
 
+_MOVE = f"""
+update runs
+   set {_WORKED}, queue = %(queue)s, attempts = greatest(attempts - 1, 0), ready_at = clock_timestamp(),
+       woken_at = clock_timestamp()
+ where {_HOLDS}
+"""
+
 _BEGIN_AGAIN = f"""
 update runs
    set {_WORKED}, stage = %(stage)s, attempts = 0, crashes = least(crashes, %(crashes)s), params = params || %(params)s,
@@ -134,18 +141,30 @@ update runs set {_WORKED}, fence = fence + 1, attempts = greatest(attempts - 1, 
 
 
 def schedule_compiles(
-    conn: Connection, tenant_id: str, runs: dict[str, UUID], *, run_after: datetime | None, request_id: str | None
+    conn: Connection,
+    tenant_id: str,
+    runs: dict[str, UUID],
+    *,
+    run_after: datetime | None,
+    request_id: str | None,
+    queue: str = "compile",
 ) -> None:
     """See to it that each subject has a compile run that has not begun; one that waits already is left as it is.
 
     Args:
         run_after: when a new one is due; None for now.
     """
-    conn.execute(_REQUEST_ONCE, _request(tenant_id, runs, run_after, request_id, {}))
+    conn.execute(_REQUEST_ONCE, _request(tenant_id, runs, run_after, request_id, {}, queue))
 
 
 def request_compile(
-    conn: Connection, tenant_id: str, subject_id: str, *, run_id: UUID, request_id: str | None
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    *,
+    run_id: UUID,
+    request_id: str | None,
+    queue: str = "compile",
 ) -> tuple[Run, bool]:
     """A compile run that is due now: a new one, or the waiting one pulled forward.
 
@@ -153,7 +172,7 @@ def request_compile(
         The run, and whether it was there before.
     """
     cursor = conn.execute(
-        _REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, None, request_id, {"explicit": True})
+        _REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, None, request_id, {"explicit": True}, queue)
     )
     row = cursor.fetchone()
     assert row is not None
@@ -216,6 +235,11 @@ def stage_output(conn: Connection, run: Run, stage: str) -> bytes | None:
             "select output from stage_outputs where run_id = %s and stage = %s", (run.id, stage)
         ).fetchone()
     return bytes(row[0]) if row else None
+
+
+def move(conn: Connection, run: Run, *, queue: str) -> bool:
+    """Put a run that is held, and has done nothing, before other workers. False when the run was lost."""
+    return conn.execute(_MOVE, {"id": run.id, "fence": run.fence, "queue": queue}).rowcount == 1
 
 
 def complete(conn: Connection, run: Run, *, result: dict[str, Any]) -> bool:
@@ -294,12 +318,17 @@ def _forget_outputs(conn: Connection, run: Run) -> bool:
 
 
 def _request(
-    tenant_id: str, runs: dict[str, UUID], run_after: datetime | None, request_id: str | None, params: dict[str, Any]
+    tenant_id: str,
+    runs: dict[str, UUID],
+    run_after: datetime | None,
+    request_id: str | None,
+    params: dict[str, Any],
+    queue: str,
 ) -> dict[str, Any]:
     return {
         "tenant": tenant_id,
         "kind": "compile",
-        "queue": "compile",
+        "queue": queue,
         "stage": "compile",
         "ids": list(runs.values()),
         "subjects": list(runs),

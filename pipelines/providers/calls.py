@@ -10,13 +10,18 @@ from numpy.typing import NDArray
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
-#: Why a call failed. The first five pass by themselves; the others need somebody to change something.
+#: Why a call failed. Those down to `busy` pass by themselves; the others need somebody to change something.
+#: `bad_response` is no answer in the provider's own terms, `unusable_answer` one that is not what was asked for;
+#: `circuit_open` and `busy` say that nobody was asked: all have failed lately, or all slots were taken for too long.
 Reason = Literal[
     "rate_limited",
     "timeout",
     "unavailable",
     "unreachable",
     "bad_response",
+    "unusable_answer",
+    "circuit_open",
+    "busy",
     "authentication",
     "not_found",
     "out_of_credit",
@@ -26,7 +31,12 @@ Reason = Literal[
     "not_installed",
 ]
 
-TRANSIENT: frozenset[Reason] = frozenset({"rate_limited", "timeout", "unavailable", "unreachable", "bad_response"})
+TRANSIENT: frozenset[Reason] = frozenset(
+    {
+        *("rate_limited", "timeout", "unavailable", "unreachable"),
+        *("bad_response", "unusable_answer", "circuit_open", "busy"),
+    }
+)
 
 
 class ProviderFailure(Exception):

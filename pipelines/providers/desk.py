@@ -20,6 +20,8 @@ import redis
 from redis.exceptions import RedisError
 
 from config.ids import uuid7
+from pipelines.providers.account import paying
+from pipelines.providers.breaker import Breaker
 from pipelines.providers.calls import (
     Completion,
     CompletionResult,
@@ -30,6 +32,7 @@ from pipelines.providers.calls import (
     Reason,
     Usage,
 )
+from storage.provider_usage import Kind
 
 INTERACTIVE = "statewave:desk:interactive"
 BACKGROUND = "statewave:desk:background"
@@ -119,6 +122,8 @@ class ProviderDesk:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        #: Shared with the compiler's models: what one process finds out spares the others.
+        self.breaker = Breaker(client)
 
     def embed(
         self,
@@ -135,7 +140,7 @@ class ProviderDesk:
             ProviderFailure: when there is no answer in time.
         """
         call = EmbedCall(endpoint=endpoint, texts=list(texts), dimensions=dimensions)
-        answer = self._ask(call, Vectors, endpoint.model, timeout_seconds, urgency)
+        answer = self._charged(call, endpoint, "embedding", Vectors, timeout_seconds, urgency)
         vectors = np.frombuffer(answer.data, dtype="<f4").reshape(-1, answer.dimensions)
         return Embeddings(vectors=vectors, usage=answer.usage)
 
@@ -146,7 +151,8 @@ class ProviderDesk:
             ProviderFailure: when there is no answer in time.
         """
         call = CompleteCall(completion=completion)
-        return self._ask(call, Completed, completion.endpoint.model, timeout_seconds, "interactive").result
+        endpoint = completion.endpoint
+        return self._charged(call, endpoint, "completion", Completed, timeout_seconds, "interactive").result
 
     def rerank(self, endpoint: Endpoint, query: str, documents: Sequence[str], *, timeout_seconds: float) -> Ranking:
         """Rank documents for a query.
@@ -155,21 +161,50 @@ class ProviderDesk:
             ProviderFailure: when there is no answer in time.
         """
         call = RerankCall(endpoint=endpoint, query=query, documents=list(documents))
-        return self._ask(call, Reranked, endpoint.model, timeout_seconds, "interactive").ranking
+        return self._charged(call, endpoint, "rerank", Reranked, timeout_seconds, "interactive").ranking
 
-    def _ask(self, call: Any, expected: type[T], model: str, timeout_seconds: float, urgency: Urgency) -> T:
-        handed_in = HandedIn(id=str(uuid7()), until=time.time() + timeout_seconds, call=call)
-        queue = INTERACTIVE if urgency == "interactive" else BACKGROUND
-        raw: Any
+    def _charged(
+        self, call: Any, endpoint: Endpoint, kind: Kind, expected: type[T], timeout_seconds: float, urgency: Urgency
+    ) -> T:
+        """Ask, within the budget of who pays, sparing a provider that keeps failing, and keep what it cost."""
+        account = paying()
+        if account is not None:
+            account.check()
+        wait = self.breaker.wait_seconds(endpoint, trial_seconds=timeout_seconds)
+        if wait > 0:
+            raise ProviderFailure("circuit_open", model=endpoint.model, retry_after=wait)
+        self._look_open(endpoint.model, urgency)
+        try:
+            answer = self._ask(call, expected, endpoint.model, timeout_seconds, urgency)
+        except ProviderFailure as ex:
+            self.breaker.failed(endpoint, ex)
+            if account is not None:
+                account.record(kind, _nothing_used(endpoint.model), outcome=ex.reason)
+            raise
+        self.breaker.succeeded(endpoint)
+        if account is not None:
+            account.record(kind, _usage_of(answer), outcome="ok")
+        return answer
+
+    def _look_open(self, model: str, urgency: Urgency) -> None:
+        """Do not keep the caller until its time is over when nobody would take the call."""
         try:
             pipeline = self._client.pipeline(transaction=False)
             pipeline.exists(OPEN)
-            pipeline.llen(queue)
+            pipeline.llen(_queue_of(urgency))
             is_open, waiting = pipeline.execute()
-            if not is_open or waiting >= MOST_WAITING:
-                # Nobody would take it: do not keep the caller until its time is over.
-                raise ProviderFailure("unreachable", model=model, code=None if is_open else "no_worker_for_llm")
-            self._client.lpush(queue, _encode(handed_in))
+        except RedisError:
+            raise ProviderFailure("unreachable", model=model, code="no_broker") from None
+        if not is_open:
+            raise ProviderFailure("unreachable", model=model, code="no_worker_for_llm")
+        if waiting >= MOST_WAITING:
+            raise ProviderFailure("busy", model=model)
+
+    def _ask(self, call: Any, expected: type[T], model: str, timeout_seconds: float, urgency: Urgency) -> T:
+        handed_in = HandedIn(id=str(uuid7()), until=time.time() + timeout_seconds, call=call)
+        raw: Any
+        try:
+            self._client.lpush(_queue_of(urgency), _encode(handed_in))
             raw = self._fetch(ANSWER + handed_in.id, timeout_seconds)
         except RedisError:
             raise ProviderFailure("unreachable", model=model, code="no_broker") from None
@@ -196,3 +231,21 @@ class ProviderDesk:
             if found is not None:
                 return cast(tuple[bytes, bytes], found)[1]
         return None
+
+
+def _queue_of(urgency: Urgency) -> str:
+    return INTERACTIVE if urgency == "interactive" else BACKGROUND
+
+
+def _usage_of(answer: Any) -> Usage:
+    if isinstance(answer, Vectors):
+        return answer.usage
+    if isinstance(answer, Completed):
+        return answer.result.usage
+    usage: Usage = answer.ranking.usage
+    return usage
+
+
+def _nothing_used(model: str) -> Usage:
+    provider = model.partition("/")[0] if "/" in model else "openai"
+    return Usage(model=model, provider=provider, input_tokens=0, output_tokens=0, cost_usd=None, latency_ms=0)

@@ -1,0 +1,1 @@
+"""The LLM compiler: a model is shown episodes window by window, and its answers are checked, not believed."""
