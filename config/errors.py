@@ -8,6 +8,7 @@ StatewaveError
 ├── NotFound              404
 ├── Conflict              409  try again after `retry_after` seconds, or never
 ├── BodyTooLarge          413
+├── CompilationFailed     502  no model answered; nothing was consumed, and workers try again
 └── Unavailable           503  a backing service is away
 """
 
@@ -99,6 +100,13 @@ class BodyTooLarge(StatewaveError):
 
     status = 413
     code = "body_too_large"
+
+
+class CompilationFailed(StatewaveError):
+    """The language model could not be reached or gave no usable answer. The episodes wait and are tried again."""
+
+    status = 502
+    code = "compilation_failed"
 
 
 class Unavailable(StatewaveError):
