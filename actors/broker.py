@@ -23,6 +23,8 @@ from dramatiq.middleware import (
     ShutdownNotifications,
     TimeLimit,
 )
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 NAMESPACE = "statewave"
 
@@ -40,6 +42,22 @@ HEARTBEAT_TIMEOUT_MS = 30_000
 MAINTENANCE_CHANCE = 50_000
 
 
+def connect(redis_url: str, *, is_patient: bool = True) -> redis.Redis:
+    """A client of Redis.
+
+    Args:
+        is_patient: whether it tries again, for seconds. What a request can do without must not wait for Redis.
+    """
+    patience = {} if is_patient else {"retry": Retry(NoBackoff(), 0)}
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS if is_patient else 0.25,
+        health_check_interval=HEALTH_CHECK_SECONDS,
+        **patience,
+    )
+
+
 def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = ()) -> RedisBroker:
     """The broker, set as Dramatiq's global one. Actors must be imported after it.
 
@@ -48,12 +66,7 @@ def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = 
     """
     broker = RedisBroker(
         # A client of our own: the broker's `url` takes no further options.
-        client=redis.Redis.from_url(
-            redis_url,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
-            health_check_interval=HEALTH_CHECK_SECONDS,
-        ),
+        client=connect(redis_url),
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,

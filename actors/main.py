@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from periodiq import PeriodiqMiddleware
 
-from actors.broker import build_broker
+from actors.broker import build_broker, connect
 from actors.metrics_server import MetricsServer
 from actors.process import ProcessServices
+from actors.provider_desk import ProviderDeskThreads
 from actors.pulse import WorkerPulse
 from config.error_reporting import start_error_reporting
 from config.settings import load_settings
@@ -22,7 +25,13 @@ PERIODIC_SKIP_DELAY = 3600
 
 broker = build_broker(
     settings.redis_url,
-    middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices(), MetricsServer()],
+    middleware=[
+        PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY),
+        WorkerPulse(),
+        ProcessServices(),
+        ProviderDeskThreads(partial(connect, settings.redis_url)),
+        MetricsServer(),
+    ],
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.

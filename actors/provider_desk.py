@@ -13,6 +13,7 @@ from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 from redis.exceptions import RedisError
 
+from config.ids import uuid7
 from pipelines.providers import desk
 from pipelines.providers.calls import ProviderFailure
 from pipelines.providers.desk import Answer, CompleteCall, Completed, EmbedCall, Failed, HandedIn, RerankCall, Reranked
@@ -29,6 +30,9 @@ INTERACTIVE_ONLY = 3
 WAIT_SECONDS = 2.0
 OPEN_SECONDS = 10
 
+#: Seconds that stopping waits for a call under way.
+STOP_SECONDS = 5.0
+
 #: Seconds to wait after Redis did not answer.
 RECOVERY_SECONDS = 0.5
 
@@ -40,6 +44,8 @@ class DeskThreads:
         self._client = client
         self._answer = answer
         self._stopped = threading.Event()
+        #: A list on Redis that wakes this process's threads when they are to stop.
+        self._bell = f"statewave:desk:bell:{uuid7()}"
         self._threads = [
             threading.Thread(target=self._serve, args=(number,), name=f"provider-desk-{number}", daemon=True)
             for number in range(THREADS)
@@ -52,16 +58,23 @@ class DeskThreads:
     def stop(self) -> None:
         """Take no further calls; those under way are answered if they end soon."""
         self._stopped.set()
+        try:
+            pipeline = self._client.pipeline()
+            pipeline.lpush(self._bell, *[b""] * THREADS)
+            pipeline.expire(self._bell, OPEN_SECONDS)
+            pipeline.execute()
+        except RedisError as ex:
+            log.warning("provider desk has no broker", reason=type(ex).__name__)
         for thread in self._threads:
-            thread.join(timeout=WAIT_SECONDS)
+            thread.join(timeout=STOP_SECONDS)
 
     def _serve(self, number: int) -> None:
         queues = [desk.INTERACTIVE] if number < INTERACTIVE_ONLY else [desk.INTERACTIVE, desk.BACKGROUND]
         while not self._stopped.is_set():
             try:
                 self._client.set(desk.OPEN, b"1", ex=OPEN_SECONDS)
-                found: Any = self._client.brpop(queues, timeout=WAIT_SECONDS)
-                if found is not None:
+                found: Any = self._client.brpop([self._bell, *queues], timeout=WAIT_SECONDS)
+                if found is not None and not self._stopped.is_set():
                     self._take(found[1])
             except RedisError as ex:
                 log.warning("provider desk has no broker", reason=type(ex).__name__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dramatiq.brokers.redis import RedisBroker
 
+from actors.broker import connect
 from config.settings import Settings
 from pipelines.embedders import open_embedder, open_model
 from pipelines.providers.desk import ProviderDesk
@@ -22,7 +23,8 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
-    desk = ProviderDesk(broker.client)
+    impatient = connect(settings.redis_url, is_patient=False) if settings.redis_url else broker.client
+    desk = ProviderDesk(impatient)
     embedder = open_embedder(settings, desk=desk)
     if embedder is not None and not embedder.is_remote:
         # Loading the weights takes longer than a request should: do it before the first one.
@@ -46,5 +48,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         models=ModelFleet(settings, pool, broker.client) if settings.compiler_type == "llm" else None,
         open_model=open_model(settings, desk),
         desk=desk,
-        query_vectors=QueryVectors(broker.client),
+        query_vectors=QueryVectors(impatient),
     )

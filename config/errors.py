@@ -9,6 +9,9 @@ StatewaveError
 ├── Conflict              409  try again after `retry_after` seconds, or never
 ├── BodyTooLarge          413
 ├── CompilationFailed     502  no model answered; nothing was consumed, and workers try again
+├── ModelFailed           502  the language model gave no answer
+├── ModelSlow             504  the language model gave no answer in time
+├── ModelMissing          503  no language model is configured
 └── Unavailable           503  a backing service is away
 """
 
@@ -114,3 +117,24 @@ class Unavailable(StatewaveError):
 
     status = 503
     code = "service_unavailable"
+
+
+class ModelFailed(StatewaveError):
+    """The language model gave no answer."""
+
+    status = 502
+    code = "upstream_llm_error"
+
+
+class ModelSlow(StatewaveError):
+    """The language model gave no answer in time."""
+
+    status = 504
+    code = "upstream_llm_timeout"
+
+
+class ModelMissing(StatewaveError):
+    """No language model is configured: set STATEWAVE_LITELLM_API_KEY or STATEWAVE_LITELLM_API_BASE."""
+
+    status = 503
+    code = "llm_not_configured"
