@@ -23,8 +23,6 @@ from dramatiq.middleware import (
     ShutdownNotifications,
     TimeLimit,
 )
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 NAMESPACE = "statewave"
 
@@ -42,19 +40,13 @@ HEARTBEAT_TIMEOUT_MS = 30_000
 MAINTENANCE_CHANCE = 50_000
 
 
-def connect(redis_url: str, *, is_patient: bool = True) -> redis.Redis:
-    """A client of Redis.
-
-    Args:
-        is_patient: whether it tries again, for seconds. What a request can do without must not wait for Redis.
-    """
-    patience = {} if is_patient else {"retry": Retry(NoBackoff(), 0)}
+def connect(redis_url: str) -> redis.Redis:
+    """A client of Redis with our patience."""
     return redis.Redis.from_url(
         redis_url,
         socket_timeout=ANSWER_SECONDS,
-        socket_connect_timeout=CONNECT_SECONDS if is_patient else 0.25,
+        socket_connect_timeout=CONNECT_SECONDS,
         health_check_interval=HEALTH_CHECK_SECONDS,
-        **patience,
     )
 
 

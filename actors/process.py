@@ -12,6 +12,10 @@ from actors.leases import LeaseKeeper
 from actors.relay import Relay
 from actors.services import open_services
 from config.settings import Settings, load_settings
+from pipelines.chat import is_configured
+from pipelines.compile_runs import queue_of
+from pipelines.providers import adapter
+from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import runs
 from storage.transactions import DATABASE_AWAY, operator_transaction
@@ -78,6 +82,13 @@ def process() -> Process:
     return _process
 
 
+def _load_providers() -> None:
+    try:
+        adapter.load()
+    except ProviderFailure:
+        log.error("litellm is not installed", remedy="pip install 'statewave-server[llm]'")
+
+
 class ProcessServices(Middleware):
     """Opens the process's parts and runs the relay beside the actors, until the worker is told to stop."""
 
@@ -87,6 +98,11 @@ class ProcessServices(Middleware):
     def before_worker_boot(self, broker: Broker, worker: Worker) -> None:
         # In the main thread, before there are others: native libraries are loaded here, which not all of them survive
         # while other threads start.
+        settings = load_settings()
+        served = worker.consumer_whitelist
+        asks = queue_of(settings) == "llm" or is_configured(settings)
+        if asks and (not served or "llm" in served):
+            _load_providers()
         try:
             process()
         except DATABASE_AWAY as ex:

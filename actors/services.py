@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import redis
 from dramatiq.brokers.redis import RedisBroker
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-from actors.broker import connect
+from actors.broker import ANSWER_SECONDS, CONNECT_SECONDS
 from config.settings import Settings
 from pipelines.embedders import open_embedder, open_model
 from pipelines.providers.desk import ProviderDesk
@@ -12,6 +15,18 @@ from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
 from pipelines.services import Services
 from storage.transactions import open_pool
+
+
+def impatient_client(settings: Settings) -> redis.Redis | None:
+    """Redis for what can go on without it: a server that is away costs a moment and not several tries."""
+    if settings.redis_url is None:
+        return None
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 0),
+    )
 
 
 def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) -> Services:
@@ -23,8 +38,8 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
-    impatient = connect(settings.redis_url, is_patient=False) if settings.redis_url else broker.client
-    desk = ProviderDesk(impatient)
+    impatient = impatient_client(settings)
+    desk = ProviderDesk(impatient) if impatient is not None else None
     embedder = open_embedder(settings, desk=desk)
     if embedder is not None and not embedder.is_remote:
         # Loading the weights takes longer than a request should: do it before the first one.
@@ -45,7 +60,7 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
-        models=ModelFleet(settings, pool, broker.client) if settings.compiler_type == "llm" else None,
+        models=ModelFleet(settings, pool, impatient) if settings.compiler_type == "llm" else None,
         open_model=open_model(settings, desk),
         desk=desk,
         query_vectors=QueryVectors(impatient),

@@ -16,7 +16,8 @@ from config.clock import utcnow
 from config.errors import CompilationFailed, Conflict, NotFound
 from config.ids import uuid7
 from pipelines import attempts, compile_runs, publication
-from pipelines.compile_runs import COMPILE
+from pipelines.compile_runs import COMPILE, queue_of
+from pipelines.compile_waiting import RETRY_AFTER_SECONDS, CompileOutcome, compile_by_workers
 from pipelines.drafting import draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
 from pipelines.providers.calls import ProviderFailure
@@ -31,20 +32,6 @@ WAIT_SECONDS = 5.0
 #: Seconds between two looks at the subject's run.
 POLL_SECONDS = 0.05
 
-#: Seconds a refused caller is told to wait.
-RETRY_AFTER_SECONDS = 2
-
-
-class CompileOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What a synchronous compile made, and what still waits."""
-
-    memories: list[Memory]
-    remaining_episodes: int
-
-    @property
-    def has_more(self) -> bool:
-        return self.remaining_episodes > 0
-
 
 class CompileStatus(msgspec.Struct, frozen=True, kw_only=True):
     """An asynchronous compile, with the memories it has published."""
@@ -58,7 +45,10 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
 
     Raises:
         Conflict: when somebody else has been compiling the subject for `WAIT_SECONDS`.
+        CompilationFailed: when it takes a model, and none answers.
     """
+    if queue_of(services.settings) == "llm":
+        return compile_by_workers(services, tenant_id, subject_id, request_id=request_id)
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
         with tenant_transaction(services.pool, tenant_id) as conn:
@@ -130,7 +120,14 @@ def request_compile(services: Services, tenant_id: str, subject_id: str, *, requ
         The run that will do it, and whether it had been asked for before.
     """
     with tenant_transaction(services.pool, tenant_id) as conn:
-        run, joined = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
+        run, joined = runs.request_compile(
+            conn,
+            tenant_id,
+            subject_id,
+            run_id=uuid7(),
+            request_id=request_id,
+            queue=queue_of(services.settings),
+        )
         run_dispatch.announce(conn, run.queue)
     return run, joined
 

@@ -1,4 +1,4 @@
-"""The stages of a compile run: compile → label → embed → publish.
+"""The stages of a compile run: compile → label → embed → publish; with a model, reconcile before publish.
 
 A stage reads what the former one kept, works, and keeps its own result in the same transaction that opens the next
 stage (`storage.runs.advance`). Nothing is visible to readers until `publish` writes all of it at once. Each stage
@@ -11,7 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from config.clock import utcnow
-from pipelines import compile_runs, poison, publication
+from pipelines import compile_runs, poison, publication, reconcile_stage
 from pipelines.compile_runs import COMPILE
 from pipelines.compilers import draft_waiting
 from pipelines.drafting import Drafts, Waiting, load_waiting
@@ -25,9 +25,23 @@ from storage.transactions import tenant_transaction
 
 LABEL = "label"
 EMBED = "embed"
+RECONCILE = "reconcile"
 PUBLISH = "publish"
 
-__all__ = ["COMPILE", "EMBED", "LABEL", "PUBLISH", "compile_one", "draft", "embed", "label", "publish", "subject_of"]
+__all__ = [
+    "COMPILE",
+    "EMBED",
+    "LABEL",
+    "PUBLISH",
+    "RECONCILE",
+    "compile_one",
+    "draft",
+    "embed",
+    "label",
+    "publish",
+    "reconcile",
+    "subject_of",
+]
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_drafts = msgspec.msgpack.Decoder(Drafts).decode
@@ -89,7 +103,18 @@ def embed(services: Services, run: Run) -> Run | None:
         drafts = _decode_drafts(labelled)
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=drafts.episodes)
     embedded = embed_waiting(waiting, drafts, services, run)
-    return _advance(services, run, PUBLISH, embedded.to_bytes())
+    following = RECONCILE if reconcile_stage.is_needed(services, drafts) else PUBLISH
+    return _advance(services, run, following, embedded.to_bytes())
+
+
+def reconcile(services: Services, run: Run) -> Run | None:
+    """Compare the drafts with stored memories by meaning, which takes a model."""
+    with tenant_transaction(services.pool, run.tenant_id) as conn:
+        labelled = runs.stage_output(conn, run, LABEL)
+    if labelled is None:
+        return None
+    verdicts = reconcile_stage.verdicts_about(services, run, _decode_drafts(labelled))
+    return _advance(services, run, PUBLISH, verdicts)
 
 
 def publish(services: Services, run: Run) -> Run | None:
@@ -99,7 +124,15 @@ def publish(services: Services, run: Run) -> Run | None:
         if labelled is None or embedded_bytes is None:
             return None
         drafts, embedded = _decode_drafts(labelled), EmbeddedPassages.from_bytes(embedded_bytes)
-        outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
+        outcome = publication.publish(
+            conn,
+            run,
+            drafts,
+            embedded,
+            settings=services.settings,
+            now=utcnow(),
+            verdicts=reconcile_stage.read(runs.stage_output(conn, run, RECONCILE)) if services.models else (),
+        )
         if outcome is None:
             return None
         return compile_runs.go_on(

@@ -50,12 +50,12 @@ def draft_waiting(services: Services, run: Run, waiting: Waiting) -> Drafts:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         budget = check_budget(conn, run.tenant_id, utcnow(), settings=services.settings)
         claim_keys = claim_keys_of(conn, run.tenant_id)
-        answers = _RunAnswers(services, run, partial_outputs.parts(conn, run))
+        answers = RunAnswers(services, run, partial_outputs.parts(conn, run))
     if not budget.is_allowed:
         log.info("compiled by rules", because="budget exhausted")
         return _by_rules(services, waiting, f"budget exhausted: {budget.reason}")
     compiler = LlmCompiler(
-        ask=_RunAsks(models, services, run), answers=answers, settings=services.settings, claim_keys=claim_keys
+        ask=RunAsks(models, services, run), answers=answers, settings=services.settings, claim_keys=claim_keys
     )
     try:
         return _draft_with(compiler, waiting)
@@ -118,7 +118,7 @@ def _read(episode: UncompiledEpisode, speakers: Sequence[str]) -> Read:
     return Read(source_of(stored, spoken), spoken)
 
 
-class _RunAsks:
+class RunAsks:
     """Asks on behalf of a run."""
 
     def __init__(self, models: ModelFleet, services: Services, run: Run) -> None:
@@ -138,7 +138,7 @@ class _RunAsks:
         return self._models.complete(completion, self._on_behalf_of)
 
 
-class _RunAnswers:
+class RunAnswers:
     """Answers kept with a run until its batch is published."""
 
     def __init__(self, services: Services, run: Run, kept: dict[str, bytes]) -> None:

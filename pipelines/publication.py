@@ -6,8 +6,10 @@ are superseded, new memories and passages become visible, the compile watermark 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -16,13 +18,15 @@ import numpy as np
 from config.settings import Settings
 from pipelines import conflicts, embedding_fill, poison, webhook_events
 from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys
-from pipelines.compilation import ExistingMemory
 from pipelines.compilers import claim_keys_of
 from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
 from pipelines.embedding import EmbeddedPassages
+from pipelines.reconcile_stage import rivals_of, stored_memory
+from pipelines.resolution import Supersession
+from pipelines.verdicts import Verdict, apply
 from storage import memories, passage_vectors, passages, runs, subjects
-from storage.memories import NewMemory, Rival
+from storage.memories import NewMemory
 from storage.rows import Run
 from storage.transactions import Connection
 
@@ -49,6 +53,7 @@ def publish(
     settings: Settings,
     now: datetime,
     behind_watermark: bool = False,
+    verdicts: Sequence[Verdict] = (),
 ) -> Publication | None:
     """Make a batch of a run visible. None when the run was lost to another worker or erased with its subject.
 
@@ -58,6 +63,7 @@ def publish(
     Args:
         behind_watermark: the batch is one that was passed before; the caller completes the run in this transaction,
             so it is published once.
+        verdicts: what was decided about drafts by their meaning.
     """
     subject_id = run.subject_id or ""
     # Subject before run, as everywhere: whoever erases or appends takes the locks in the same order.
@@ -66,10 +72,12 @@ def publish(
         return None
     if progress.compiled_seq != drafts.after_seq and not behind_watermark:
         return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
-    existing = _rivals(conn, run.tenant_id, subject_id, drafts)
-    resolution = conflicts.resolve(
-        drafts.memories, [_existing(rival) for rival in existing], claim_keys=_claim_keys(conn, run, drafts)
-    )
+    compared = max(COMPARED_PER_KIND, settings.dedup_max_candidates if verdicts else 0)
+    existing = [stored_memory(rival) for rival in rivals_of(conn, run, drafts.memories, newest=compared)]
+    claim_keys = _claim_keys(conn, run, drafts)
+    resolution = conflicts.resolve(drafts.memories, existing, claim_keys=claim_keys)
+    if verdicts:
+        resolution = apply(resolution, verdicts, drafts.memories, existing, claim_keys)
     created = _write_memories(conn, run, drafts, resolution, now)
     kept = np.concatenate(
         [
@@ -108,36 +116,6 @@ def _claim_keys(conn: Connection, run: Run, drafts: Drafts) -> ClaimKeys:
     if all(d.claim_key is None or DEFAULT_CLAIM_KEYS.cardinality(d.claim_key) for d in drafts.memories):
         return DEFAULT_CLAIM_KEYS
     return claim_keys_of(conn, run.tenant_id)
-
-
-def _rivals(conn: Connection, tenant_id: str, subject_id: str, drafts: Drafts) -> list[Rival]:
-    if not drafts.memories:
-        return []
-    return memories.rivals(
-        conn,
-        tenant_id,
-        subject_id,
-        kinds=sorted({draft.kind for draft in drafts.memories}),
-        claim_keys=sorted({draft.claim_key for draft in drafts.memories if draft.claim_key}),
-        content_hashes=[draft.content_hash for draft in drafts.memories],
-        newest=COMPARED_PER_KIND,
-    )
-
-
-def _existing(rival: Rival) -> ExistingMemory:
-    return ExistingMemory(
-        id=rival.id,
-        kind=rival.kind,
-        content=rival.content,
-        status="active" if rival.status == "active" else "superseded",
-        valid_from=rival.valid_from,
-        valid_to=rival.valid_to,
-        source_episode_ids=rival.source_episode_ids,
-        metadata=msgspec.json.decode(rival.metadata),
-        claim_key=rival.claim_key,
-        claim_value=rival.claim_value,
-        content_hash=rival.content_hash,
-    )
 
 
 def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Resolution, now: datetime) -> int:
@@ -191,11 +169,17 @@ def _supersessions(resolution: Resolution, drafts: Drafts) -> list[memories.Supe
             loser=s.loser,
             winner=_memory_id(s.winner, drafts),
             valid_to=s.valid_to,
-            record=_json.encode({"reason": s.reason, "score": s.score, "claim_key": s.claim_key}),
+            record=_json.encode(_record(s)),
         )
         for s in resolution.supersessions
         if isinstance(s.loser, UUID)
     ]
+
+
+def _record(s: Supersession) -> dict[str, Any]:
+    """What a superseded memory says about why it is."""
+    decided_by = {"model": s.model} if s.model else {}
+    return {"reason": s.reason, "score": s.score, "claim_key": s.claim_key, **decided_by}
 
 
 def _ended(resolution: Resolution, now: datetime) -> dict[UUID, datetime]:

@@ -14,12 +14,14 @@ import msgspec
 
 Ref = int | UUID
 
-#: Why a draft is not stored: the same words, or the same claim with nothing added.
-DuplicateReason = Literal["same_content", "same_claim"]
+#: Why a draft is not stored: the same words, the same claim with nothing added, or the same said otherwise.
+DuplicateReason = Literal["same_content", "same_claim", "same_meaning"]
 
 #: Why a memory ends: another value of its single-valued claim; its claim said anew; the opposite said of the same
-#: thing; another wording that says as much or more.
-SupersessionReason = Literal["claim_changed", "claim_restated", "contradiction", "similar_words"]
+#: thing; another wording that says as much or more; and by a model's word, a newer state of it, or that it ended.
+SupersessionReason = Literal[
+    "claim_changed", "claim_restated", "contradiction", "similar_words", "updated", "retracted"
+]
 
 #: Why two similar memories both stay: the newer one says only a part of the older; they name different things; they
 #: name the same things in another order.
@@ -61,7 +63,7 @@ class Supersession(msgspec.Struct, frozen=True, kw_only=True):
     """The memory `loser` was true until `valid_to`, when `winner` took its place.
 
     A stored loser is to be marked superseded; a draft that loses is already so in its `Insert`. `score` is the
-    similarity of the words where words decided.
+    similarity of the words where words decided, `model` the name of the model where one did.
     """
 
     loser: Ref
@@ -70,6 +72,7 @@ class Supersession(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None
     claim_key: str | None
     valid_to: datetime
+    model: str | None = None
 
 
 class Skipped(msgspec.Struct, frozen=True, kw_only=True):

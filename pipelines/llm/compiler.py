@@ -173,7 +173,7 @@ class LlmCompiler:
     ) -> Iterator[tuple[list[Window], Answer]]:
         """The batch with its answer, or its halves with theirs, down to what can be answered."""
         messages = self._messages(batch, sources, beside)
-        key = _key(messages)
+        key = answer_key(messages)
         kept = self.answers.get(key)
         if kept is not None:
             yield batch, msgspec.msgpack.decode(kept, type=Answer)
@@ -271,7 +271,8 @@ def _own_words(read: Read) -> DraftMemory:
     )
 
 
-def _key(messages: Sequence[Message]) -> str:
+def answer_key(messages: Sequence[Message]) -> str:
+    """Name under which the answer to these messages is kept."""
     digest = blake2b(digest_size=12)
     for message in messages:
         digest.update(message.content.encode("utf-8", "surrogatepass") + b"\0")

@@ -1,7 +1,7 @@
 """What of a model's answer becomes a draft: nothing is believed that the records it was shown do not carry.
 
-A memory must be of a known kind and name an episode of the batch. A fact must come from a line that a person said, and
-share words with what it was drawn from. A claim must have a declared key and a value that the memory says. So whatever
+A memory must be of a known kind, name an episode of the batch and share words with it. A fact must come from a line
+that a person said. A claim must have a declared key and a value that the memory says. So whatever
 a record makes a model answer, the answer can only describe that record.
 """
 
@@ -102,7 +102,7 @@ def drafts_of(
         line = _line(entry, content, window)
         if kind == PROFILE_FACT and not _may_state(line, window, sources[window.episode]):
             continue
-        if kind != EPISODE_SUMMARY and not _shares_words(content, " ".join(shown.text for shown in window.lines)):
+        if not _shares_words(content, " ".join(shown.text for shown in window.lines)):
             continue
         drafts.append(_draft(kind, content, entry, line, place, sources[window.episode], model, claim_keys, sweep))
     return drafts
