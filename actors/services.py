@@ -14,6 +14,7 @@ from pipelines.providers.desk import ProviderDesk
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
 from pipelines.services import Services
+from storage.passage_cache import PassageCache
 from storage.transactions import open_pool
 
 
@@ -64,4 +65,5 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         open_model=open_model(settings, desk),
         desk=desk,
         query_vectors=QueryVectors(impatient),
+        passages=PassageCache(settings.subject_cache_mb * 1024 * 1024) if settings.subject_cache_mb else None,
     )

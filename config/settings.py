@@ -187,6 +187,12 @@ class Settings:
     default_max_context_tokens: int = _setting(
         4000, "Token budget of a context request that names none", integer(1, 128_000)
     )
+    subject_cache_mb: int = _setting(
+        192,
+        "Megabytes in which each API process keeps large subjects between requests; one of 100,000 memories takes 80;"
+        " 0 reads them anew each time",
+        integer(0, 1024 * 1024),
+    )
     template_dir: str | None = _setting(
         None, "Folder of your own memory templates (YAML), beside the bundled ones", optional_text
     )

@@ -6,20 +6,21 @@ Deterministic: the same rows, request and clock give the same bytes.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
 import msgspec
+import numpy as np
 
 from config.clock import utcnow
 from pipelines import context_text
 from pipelines.context_text import Delivered
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
-from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of
+from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
 from pipelines.services import Services
 from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
 from pipelines.session_signals import EarlierResolution
@@ -28,7 +29,7 @@ from pipelines.tokens import count_tokens
 from storage import episodes as episode_rows
 from storage import memories as memory_rows
 from storage.episodes import EpisodeWithBody
-from storage.passage_columns import Kind
+from storage.passage_columns import Kind, PassageColumns
 from storage.rows import Episode, Memory
 from storage.transactions import Connection, tenant_transaction
 
@@ -37,6 +38,10 @@ CANDIDATES_PER_TOKEN = 0.25
 LEAST_CANDIDATES = 200
 
 _NONE: Mapping[UUID, Any] = MappingProxyType({})
+
+#: PERF: an attribute of an enumeration costs a search through its class.
+_TURN = Kind.TURN
+_KINDS = {int(kind): kind for kind in Kind}
 
 _ROLE_NAMES = {speaker_hash(role): role for role in ROLES.values()}
 
@@ -113,6 +118,7 @@ def assemble_context(
             services=services,
             now=now,
             denied=policy.denied(conn, tenant_id, request),
+            cache=services.passages,
         )
         if found is None:
             return _bundle(request, header)
@@ -150,8 +156,10 @@ def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -
 def _load_sources(
     conn: Connection, tenant_id: str, subject_id: str, found: Found, rows: Sequence[int]
 ) -> tuple[dict[UUID, Memory], dict[UUID, EpisodeWithBody]]:
-    turns = {source_of(found.columns, row) for row in rows if found.columns.kind[row] == Kind.TURN}
-    others = {source_of(found.columns, row) for row in rows if found.columns.kind[row] != Kind.TURN}
+    chosen = np.asarray(rows, dtype=np.intp)
+    are_turns = found.columns.kind[chosen] == Kind.TURN
+    turns = set(sources_of(found.columns, chosen[are_turns]))
+    others = set(sources_of(found.columns, chosen[~are_turns]))
     memories = memory_rows.memories_by_ids(conn, tenant_id, subject_id, sorted(others)) if others else {}
     episodes = episode_rows.episodes_by_ids(conn, tenant_id, subject_id, sorted(turns)) if turns else {}
     return memories, episodes
@@ -168,32 +176,43 @@ def _delivered(
     names = _ROLE_NAMES | {speaker_hash(name): name for name in found.speakers}
     columns = found.columns
     delivered = []
-    for row in selection.chosen:
-        source, kind = source_of(columns, row), Kind(int(columns.kind[row]))
-        if kind == Kind.TURN:
+    for row, source, kind, start, stop, speaker, at in _places(columns, selection.chosen):
+        if kind is _TURN:
             episode = episodes.get(source)
             if episode is None:
                 continue
-            words = episode.body[int(columns.start[row]) : int(columns.stop[row])]
+            words = episode.body[start:stop]
         else:
             memory = memories.get(source)
             if memory is None or not is_visible(memory, now):
                 continue
             episode, words = None, memory.content
         if selection.cut is not None and selection.cut[0] == row:
-            words = _cut(words, names.get(int(columns.speaker[row]), ""), selection.cut[1])
+            words = _cut(words, names.get(speaker, ""), selection.cut[1])
         delivered.append(
             Delivered(
                 row=row,
                 source=source,
                 kind=kind,
                 text=words,
-                speaker=names.get(int(columns.speaker[row]), ""),
-                at=datetime.fromtimestamp(int(columns.occurred_at[row]) / 1_000_000, tz=now.tzinfo),
+                speaker=names.get(speaker, ""),
+                at=datetime.fromtimestamp(at / 1_000_000, tz=now.tzinfo),
                 session_id=episode.session_id if episode else None,
             )
         )
     return delivered
+
+
+def _places(columns: PassageColumns, rows: Sequence[int]) -> Iterator[tuple[int, UUID, Kind, int, int, int, int]]:
+    """Of each row: its number, source, kind, start and stop in the source, speaker, and time in microseconds."""
+    chosen = np.asarray(rows, dtype=np.intp)
+    return zip(
+        rows,
+        sources_of(columns, chosen),
+        map(_KINDS.__getitem__, columns.kind[chosen].tolist()),
+        *(column[chosen].tolist() for column in (columns.start, columns.stop, columns.speaker, columns.occurred_at)),
+        strict=True,
+    )
 
 
 def _cut(words: str, speaker: str, tokens: int) -> str:
@@ -213,11 +232,10 @@ def _bundle(
     explain: list[dict[str, Any]] | None = None,
     search_mode: str | msgspec.UnsetType = msgspec.UNSET,
 ) -> ContextBundle:
-    text, delivered = _within_budget(request, header, delivered)
+    text, tokens, delivered = _within_budget(request, header, delivered)
     ids: dict[Kind, list[UUID]] = defaultdict(list)
-    for item in delivered:
-        if item.source not in ids[item.kind]:
-            ids[item.kind].append(item.source)
+    for kind, source in dict.fromkeys((item.kind, item.source) for item in delivered):
+        ids[kind].append(source)
     included = [_plain(episodes[id]) for id in ids[Kind.TURN]]
     return ContextBundle(
         subject_id=request.subject_id,
@@ -233,7 +251,7 @@ def _bundle(
             **({"resolution_ids": [str(item.end.resolution_id) for item in earlier]} if earlier else {}),
         },
         assembled_context=text,
-        token_estimate=count_tokens(text),
+        token_estimate=tokens,
         sessions=_sessions(included),
         explain=explain if explain is not None else msgspec.UNSET,
         search_mode=search_mode,
@@ -242,13 +260,17 @@ def _bundle(
 
 def _within_budget(
     request: ContextRequest, header: str, delivered: Sequence[Delivered]
-) -> tuple[str, Sequence[Delivered]]:
-    """The text, and what is in it. Packing adds up costs line by line; should headings that it could not foresee (a day
-    that stands under two sessions) exceed the budget after all, the least useful item goes."""
+) -> tuple[str, int, Sequence[Delivered]]:
+    """The text, its tokens, and what is in it.
+
+    Packing adds up costs line by line; should headings that it could not foresee (a day that stands under two sessions)
+    exceed the budget after all, the least useful item goes.
+    """
     while True:
         text = context_text.assemble(header, delivered, session_id=request.session_id)
-        if not delivered or count_tokens(text) <= request.max_tokens:
-            return text, delivered
+        tokens = count_tokens(text)
+        if not delivered or tokens <= request.max_tokens:
+            return text, tokens, delivered
         delivered = delivered[:-1]
 
 

@@ -7,11 +7,13 @@ them as the conversation they were.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
 from uuid import UUID
+
+import msgspec
 
 from pipelines.passages import day_line, memory_line, turn_line
 from pipelines.tokens import count_tokens
@@ -32,8 +34,7 @@ _SENTENCE_END = re.compile(r"[.!?…。!?][\"')\]]*\s")
 _ROLE_PREFIX = re.compile(r"^(?:user|assistant|agent|system|tool|customer|support): ", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True):
     """One passage with its words, as it will be written."""
 
     row: int
@@ -73,11 +74,13 @@ def session_header_cost(session_id: str | None) -> int:
 def assemble(header: str, delivered: Sequence[Delivered], *, session_id: str | None) -> str:
     """Write the context."""
     lines = [header.rstrip("\n"), ""] if header else []
+    by_kind: dict[Kind, list[Delivered]] = defaultdict(list)
+    for item in delivered:
+        by_kind[item.kind].append(item)
     for kind, heading in SECTIONS:
-        bullets = [memory_line(_one_line(item), item.at) for item in delivered if item.kind == kind]
-        if bullets:
-            lines += [heading, *bullets, ""]
-    turns = sorted((item for item in delivered if item.kind == Kind.TURN), key=lambda item: (item.at, item.row))
+        if kind in by_kind:
+            lines += [heading, *[memory_line(_one_line(item), item.at) for item in by_kind[kind]], ""]
+    turns = sorted(by_kind[Kind.TURN], key=lambda item: (item.at, item.row))
     if turns:
         lines += [INTERACTIONS, *_interactions(turns, session_id), ""]
     return "\n".join(lines).rstrip("\n") + "\n" if lines else ""

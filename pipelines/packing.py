@@ -21,6 +21,9 @@ from storage.passage_columns import Kind, PassageColumns
 
 Reason = Literal["budget", "duplicate", "share"]
 
+#: PERF: an attribute of an enumeration costs a search through its class, and there are hundreds of candidates.
+_TURN, _SUMMARY = int(Kind.TURN), int(Kind.EPISODE_SUMMARY)
+
 _MICROSECONDS_PER_DAY = 86_400_000_000
 
 
@@ -127,9 +130,9 @@ class _Packer:
         for row in rows:
             if self.left < self.cheapest:
                 self.left_out[row] = "budget"
-            elif self.kind[row] == Kind.TURN:
+            elif self.kind[row] == _TURN:
                 self._take_turn(row)
-            elif self.kind[row] == Kind.EPISODE_SUMMARY or self._is_told(row):
+            elif self.kind[row] == _SUMMARY or self._is_told(row):
                 waiting.append(row)
             elif self._price(row) > self.share:
                 self.left_out[row] = "share"
@@ -140,7 +143,7 @@ class _Packer:
 
     def drop_told_memories(self) -> None:
         """Give up memories whose turns have come after them, and let the next best turns have their place."""
-        dropped = [row for row in self.chosen if self.kind[row] != Kind.TURN and self._is_told(row)]
+        dropped = [row for row in self.chosen if self.kind[row] != _TURN and self._is_told(row)]
         if not dropped or "budget" not in self.left_out.values():
             return
         for row in dropped:
@@ -151,13 +154,13 @@ class _Packer:
                 del self.sections[self.kind[row]]
                 self.left += self.p.section
         for row in [row for row, reason in self.left_out.items() if reason == "budget"]:
-            if self.kind[row] == Kind.TURN and self._add(row):
+            if self.kind[row] == _TURN and self._add(row):
                 del self.left_out[row]
 
     def take_rest(self, waiting: list[int]) -> None:
         """With what is left: facts and procedures also if they repeat, summaries of what was not delivered."""
         for row in waiting:
-            if self.kind[row] == Kind.EPISODE_SUMMARY and self._is_told(row):
+            if self.kind[row] == _SUMMARY and self._is_told(row):
                 self.left_out[row] = "duplicate"
             elif self._add(row):
                 self.left_out.pop(row, None)
@@ -195,7 +198,7 @@ class _Packer:
         # The section's heading is given back when its last item goes; the line is what the item itself costs.
         self.chosen[row] = price if kind in self.sections else price - self.p.section
         self.sections[kind] = self.sections.get(kind, 0) + 1
-        if kind == Kind.TURN:
+        if kind == _TURN:
             self.days[self.day[row]] = row
         return True
 
@@ -204,7 +207,7 @@ class _Packer:
         price: int = self.cost[row]
         if self.kind[row] not in self.sections:
             price += self.p.section
-        if self.kind[row] == Kind.TURN and self.day[row] not in self.days:
+        if self.kind[row] == _TURN and self.day[row] not in self.days:
             price += self.p.day_line
         return price
 
@@ -213,7 +216,7 @@ class _Packer:
         if self.told_terms is None:
             self.told_terms = set()
             for turn in self.chosen:
-                if self.kind[turn] == Kind.TURN:
+                if self.kind[turn] == _TURN:
                     self.told_terms.update(self._terms_of(turn))
         return bool(own) and len(own & self.told_terms) >= self.p.told * len(own)
 

@@ -23,8 +23,8 @@ FloatColumn = NDArray[np.float32]
 _ROWS_AT_ONCE = 1024
 #: Rows from which the mean vector is taken; of more, every k-th.
 _ROWS_FOR_MEAN = 4096
-#: (term, passage) pairs up to which frequencies are counted in a full table instead of sorted.
-_DENSE_PAIRS = 1 << 18
+#: (term, passage) pairs up to which frequencies are counted in a full table, of 16 MB at most, instead of sorted.
+_DENSE_PAIRS = 1 << 21
 
 _MICROSECONDS_PER_YEAR = 31_556_952_000_000
 
@@ -83,11 +83,24 @@ class Scores:
     question: FloatColumn
 
 
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """Every occurrence of a query term, in the order of the passages: the term's number and the passage's row."""
+
+    term: NDArray[np.intp]
+    passage: NDArray[np.intp]
+
+    def __len__(self) -> int:
+        return len(self.term)
+
+
 def score(
     columns: PassageColumns,
     query: Query,
     query_vector: FloatColumn,
     parameters: RankingParameters = DEFAULT_PARAMETERS,
+    *,
+    matches: Matches | None = None,
 ) -> Scores:
     """Score all passages of a subject.
 
@@ -95,10 +108,13 @@ def score(
         columns: The subject's passages in arrival order.
         query: The parsed task.
         query_vector: Unit vector of `query.text`, made by the model of the columns; of no length if there is none.
+        matches: `match_terms(columns, query.terms)` of whoever needs it as well.
     """
     p = parameters
+    if matches is None:
+        matches = match_terms(columns, query.terms)
     around = neighbourhood(columns.session)
-    lexical = np.float32(p.lexical) * lexical_scores(columns, query.terms, around, p)
+    lexical = np.float32(p.lexical) * lexical_scores(columns, matches, around, p)
     semantic = np.float32(p.semantic) * around.weighted_sum(cosines(columns, query_vector, p), p.semantic_window)
     memories = columns.kind != Kind.TURN
     if memories.any():
@@ -142,18 +158,17 @@ def cosines(columns: PassageColumns, query_vector: FloatColumn, p: RankingParame
 
 
 def lexical_scores(
-    columns: PassageColumns, query_terms: NDArray[np.uint32], around: Neighbourhood, p: RankingParameters
+    columns: PassageColumns, matches: Matches, around: Neighbourhood, p: RankingParameters
 ) -> FloatColumn:
     """BM25F of every passage, its neighbours being fields of lower weight (Robertson, Zaragoza and Taylor, 2004)."""
     n = len(columns)
-    if n == 0 or len(query_terms) == 0:
+    matches = rarest(matches, p.most_terms)
+    if len(matches) == 0:
         return np.zeros(n, dtype=np.float32)
     turns = _turns(columns)
-    term, passage = occurrences(columns, query_terms, p.most_terms)
-    if len(term) == 0:
-        return np.zeros(n, dtype=np.float32)
-    occurrence, reached, weight = around.spread(passage, p.lexical_window)
-    pair, frequency = _sum_by_pair(term[occurrence] * n + reached, weight, n * (int(term.max()) + 1))
+    occurrence, reached, weight = around.spread(matches.passage, p.lexical_window)
+    pairs = matches.term[occurrence] * n + reached
+    pair, frequency = _sum_by_pair(pairs, weight, n * (int(matches.term.max()) + 1))
     term, passage = np.divmod(pair, n)
     document_frequency = np.bincount(term, weights=turns[passage])
     idf = np.log1p((turns.sum() - document_frequency + 0.5) / (document_frequency + 0.5))
@@ -169,10 +184,10 @@ def _turns(columns: PassageColumns) -> NDArray[np.bool_]:
     return turns if turns.any() else np.ones(len(columns), dtype=np.bool_)
 
 
-def occurrences(
-    columns: PassageColumns, query_terms: NDArray[np.uint32], most: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """(number of the query term, passage) of every occurrence of a query term."""
+def match_terms(columns: PassageColumns, query_terms: NDArray[np.uint32]) -> Matches:
+    """Where the query's terms occur; a term is known by its place among the sorted ones."""
+    if len(query_terms) == 0:
+        return Matches(np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp))
     # PERF: a sieve over the lower 16 bits leaves few of the subject's terms to look up.
     sieve = np.zeros(1 << 16, dtype=np.bool_)
     sieve[query_terms.astype(np.uint16)] = True
@@ -181,16 +196,20 @@ def occurrences(
     found = columns.terms[places]
     term = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
     exact = wanted[term] == found
-    term, places = term[exact], places[exact]
-    if len(wanted) > most:
-        frequency = np.bincount(term, minlength=len(wanted))
-        frequency[frequency == 0] = len(columns.terms) + 1
-        rare = np.zeros(len(wanted), dtype=np.bool_)
-        rare[np.argsort(frequency, kind="stable")[:most]] = True
-        kept = rare[term]
-        term, places = term[kept], places[kept]
     ends = np.cumsum(columns.term_counts, dtype=np.int64)
-    return term, np.searchsorted(ends, places, side="right")
+    return Matches(term[exact], np.searchsorted(ends, places[exact], side="right"))
+
+
+def rarest(matches: Matches, most: int) -> Matches:
+    """The matches of the `most` terms that occur least often."""
+    frequency = np.bincount(matches.term)
+    if np.count_nonzero(frequency) <= most:
+        return matches
+    frequency[frequency == 0] = len(matches) + 1
+    rare = np.zeros(len(frequency), dtype=np.bool_)
+    rare[np.argsort(frequency, kind="stable")[:most]] = True
+    kept = rare[matches.term]
+    return Matches(matches.term[kept], matches.passage[kept])
 
 
 def _sum_by_pair(

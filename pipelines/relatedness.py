@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from math import log
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipelines.query import Query
-from pipelines.ranking import FloatColumn, Scores, occurrences
+from pipelines.ranking import FloatColumn, Matches, Scores
 from pipelines.terms import term_list
 from storage.passage_columns import PassageColumns
 
@@ -59,6 +58,7 @@ def relatedness(
     query: Query,
     query_vector: FloatColumn,
     scores: Scores,
+    matches: Matches,
     parameters: RelatednessParameters = DEFAULT_RELATEDNESS,
 ) -> Relatedness:
     """Judge whether anything in the columns relates to the task.
@@ -72,7 +72,7 @@ def relatedness(
     threshold = min(p.least + p.growth * log(n), p.most)
     value = (
         _nearest(columns, query_vector, scores, p.rows)
-        + p.coverage * _coverage(columns, query.terms)
+        + p.coverage * _coverage(matches, terms=len(query.terms), passages=n)
         + p.speaker * bool(query.speakers)
     )
     is_general = bool(np.count_nonzero(~np.isin(query.terms, _GENERAL)) < p.specific_terms)
@@ -89,15 +89,16 @@ def _nearest(columns: PassageColumns, query_vector: FloatColumn, scores: Scores,
     return max(0.0, float(found.max()))
 
 
-def _coverage(columns: PassageColumns, terms: NDArray[np.uint32]) -> float:
+def _coverage(matches: Matches, *, terms: int, passages: int) -> float:
     """Largest share of the task's terms, weighed by rarity, that one passage has."""
-    if len(terms) == 0:
+    if len(matches) == 0:
         return 0.0
-    n = len(columns)
-    term, passage = occurrences(columns, terms, len(terms))
-    if len(term) == 0:
-        return 0.0
-    term, passage = np.divmod(np.unique(term * n + passage), n)
-    document_frequency = np.bincount(term, minlength=len(terms))
-    idf = np.log1p((n - document_frequency + 0.5) / (document_frequency + 0.5))
+    # Passages ascend, so with the terms in order repetitions stand next to each other.
+    by_term = np.argsort(matches.term, kind="stable")
+    term, passage = matches.term[by_term], matches.passage[by_term]
+    first = np.ones(len(term), dtype=np.bool_)
+    first[1:] = (term[1:] != term[:-1]) | (passage[1:] != passage[:-1])
+    term, passage = term[first], passage[first]
+    document_frequency = np.bincount(term, minlength=terms)
+    idf = np.log1p((passages - document_frequency + 0.5) / (document_frequency + 0.5))
     return float(np.bincount(passage, weights=idf[term]).max() / idf.sum())

@@ -21,10 +21,11 @@ from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.providers.account import Account, charged_to
 from pipelines.query import Query, parse_task
-from pipelines.ranking import Scores, score
+from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from pipelines.services import Embedder, Services
 from storage import memories
+from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.retrieval import Candidates, load_candidates
 from storage.rows import Memory
@@ -69,6 +70,7 @@ def find_passages(
     now: datetime,
     denied: Collection[UUID] = (),
     model: str | None = None,
+    cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
@@ -76,6 +78,7 @@ def find_passages(
         denied: Episodes and memories that the caller may not see. They are left out before anything is scored, so that
             not even the statistics of the ranking depend on them.
         model: Whose vectors to use, for comparisons; None for the model that the subject is read with.
+        cache: Where large subjects are kept between requests.
     """
     candidates = load_candidates(
         conn,
@@ -85,6 +88,7 @@ def find_passages(
         forced_model=model,
         dimensions_of=lambda name: _dimensions(services.embedder_of(name)),
         waiting_limit=WAITING_EPISODES,
+        cache=cache,
     )
     if candidates is None:
         return None
@@ -95,12 +99,13 @@ def find_passages(
     query = parse_task(task, speakers=speakers, now=now)
     with charged_to(Account(conn, services.settings, tenant_id, subject_id)):
         vector = _embedded(services, query, embedder)
-    scores = score(columns, query, vector)
+    matches = match_terms(columns, query.terms)
+    scores = score(columns, query, vector, matches=matches)
     if len(vector) == 0:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
-        is_related = relatedness(columns, query, vector, scores).is_related
+        is_related = relatedness(columns, query, vector, scores, matches).is_related
     return Found(columns, speakers, query, scores, is_related, candidates.has_resolutions, len(vector) > 0)
 
 
@@ -116,7 +121,9 @@ def rank_memories(
 ) -> tuple[list[Memory], bool]:
     """The subject's visible memories, best first for the query, and whether its meaning was part of the ranking."""
     now = utcnow()
-    found = find_passages(conn, tenant_id, subject_id, task=query, services=services, now=now)
+    found = find_passages(
+        conn, tenant_id, subject_id, task=query, services=services, now=now, cache=services.passages
+    )
     if found is None:
         return [], services.embedder is not None
     wanted = found.columns.kind != Kind.TURN
@@ -155,6 +162,11 @@ def is_visible(memory: Memory, now: datetime) -> bool:
 def source_of(columns: PassageColumns, row: int) -> UUID:
     """The episode or memory a passage was taken from."""
     return UUID(bytes=columns.source_id[row].tobytes())
+
+
+def sources_of(columns: PassageColumns, rows: NDArray[np.intp]) -> list[UUID]:
+    """`source_of` each row."""
+    return [UUID(bytes=source) for source in columns.source_id[rows].tolist()]
 
 
 def microseconds(moment: datetime) -> int:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from config.settings import Settings
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
+from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Services:
     desk: ProviderDesk | None = None
     #: What queries were embedded lately.
     query_vectors: QueryVectors = field(default_factory=lambda: QueryVectors(None))
+    #: Large subjects as they were last read; None where nobody asks for context.
+    passages: PassageCache | None = None
 
     def embedder_of(self, model: str | None) -> Embedder | None:
         """The embedder of a model; None if it is not to be had here, or embeddings are turned off.

@@ -11,7 +11,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.rows import Episode
-from storage.transactions import Connection
+from storage.transactions import Connection, uuid_array
 
 _COLUMNS = "id, subject_id, session_id, source, type, payload, metadata, provenance, occurred_at, created_at"
 
@@ -59,7 +59,7 @@ select seq, body, {_COLUMNS}
 """
 
 _BY_IDS = f"""
-select body, {_COLUMNS} from episodes where tenant_id = %s and subject_id = %s and id = any(%s)
+select body, {_COLUMNS} from episodes where tenant_id = %s and subject_id = %s and id = any(%s::uuid[])
 """
 
 
@@ -173,4 +173,4 @@ def episodes_by_ids(
 ) -> dict[UUID, EpisodeWithBody]:
     """Episodes of one subject by id, with their text. Index: the primary key."""
     with conn.cursor(row_factory=class_row(EpisodeWithBody)) as cursor:
-        return {row.id: row for row in cursor.execute(_BY_IDS, (tenant_id, subject_id, list(ids)))}
+        return {row.id: row for row in cursor.execute(_BY_IDS, (tenant_id, subject_id, uuid_array(ids)))}

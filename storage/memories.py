@@ -10,7 +10,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.rows import Memory
-from storage.transactions import Connection
+from storage.transactions import Connection, uuid_array
 
 COLUMNS = (
     "id, subject_id, kind, content, summary, confidence, valid_from, valid_to, source_episode_ids, metadata, status,"
@@ -73,7 +73,7 @@ select distinct on (id) claim_key, claim_value, content_hash, {COLUMNS}
   ) rivals
 """
 
-_BY_IDS = f"select {COLUMNS} from memories where tenant_id = %s and subject_id = %s and id = any(%s)"
+_BY_IDS = f"select {COLUMNS} from memories where tenant_id = %s and subject_id = %s and id = any(%s::uuid[])"
 
 _BY_RUN = f"select {COLUMNS} from memories where tenant_id = %s and run_id = %s order by created_at, id"
 
@@ -235,7 +235,7 @@ def rivals(
 def memories_by_ids(conn: Connection, tenant_id: str, subject_id: str, ids: Sequence[UUID]) -> dict[UUID, Memory]:
     """Memories of one subject by id, whatever their status. Index: the primary key."""
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
-        return {row.id: row for row in cursor.execute(_BY_IDS, (tenant_id, subject_id, list(ids)))}
+        return {row.id: row for row in cursor.execute(_BY_IDS, (tenant_id, subject_id, uuid_array(ids)))}
 
 
 def memories_of_run(conn: Connection, tenant_id: str, run_id: UUID) -> list[Memory]:

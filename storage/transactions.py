@@ -9,10 +9,11 @@ server and PostgreSQL cannot hand them to somebody else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, Self, TypeAlias
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -75,6 +76,11 @@ def open_pool(
     )
     pool.open(wait=True, timeout=10)
     return pool
+
+
+def uuid_array(ids: Iterable[UUID]) -> str:
+    """A parameter for `%s::uuid[]`. PERF: as text it costs a tenth of what the driver takes to adapt a list."""
+    return "{" + ",".join([id.hex for id in ids]) + "}"
 
 
 class _RawJson(Loader):

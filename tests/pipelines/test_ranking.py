@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipelines.neighbourhood import neighbourhood
 from pipelines.packing import rank
 from pipelines.query import parse_task
-from pipelines.ranking import DEFAULT_PARAMETERS, Scores, score
+from pipelines.ranking import DEFAULT_PARAMETERS, Scores, match_terms, score
 from pipelines.relatedness import relatedness
 from storage.passage_columns import concatenate, take
 from tests.pipelines.passage_subjects import NOW, START, ask, columns, embedder, fact, split, talk
@@ -160,7 +160,8 @@ def test_it_knows_when_nothing_stored_relates_to_the_task(task: str, related: bo
     stored = columns(TALK)
     query = parse_task(task, speakers=["Ada", "Ben"], now=NOW)
     vector = embedder().embed([query.text])[0]
-    assert relatedness(stored, query, vector, score(stored, query, vector)).is_related is related
+    matches = match_terms(stored, query.terms)
+    assert relatedness(stored, query, vector, score(stored, query, vector), matches).is_related is related
 
 
 def test_a_task_of_thousands_of_words_is_cut_to_its_rarest_terms() -> None:
