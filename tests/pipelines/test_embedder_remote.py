@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import redis
 
-from config.errors import CompilationFailed
-from pipelines.compile import compile_now
+from pipelines import compile_stages
+from pipelines.compile import request_compile
 from pipelines.context import ContextBundle, ContextRequest, assemble_context
 from pipelines.embedder_remote import BATCH_TEXTS, WrongDimension
 from pipelines.ingest import NewEpisode, append_episodes
@@ -17,7 +18,8 @@ from pipelines.providers.calls import ProviderFailure
 from pipelines.query_vectors import QueryVectors
 from pipelines.search import search_memories
 from pipelines.services import Services
-from storage import subjects
+from storage import runs, subjects
+from storage.rows import Run
 from storage.transactions import operator_transaction, tenant_transaction
 from tests.fixtures.desk import with_provider
 from tests.fixtures.provider import (
@@ -50,6 +52,26 @@ def tell(services: Services) -> None:
     )
 
 
+STAGES = {
+    compile_stages.COMPILE: compile_stages.draft,
+    compile_stages.LABEL: compile_stages.label,
+    compile_stages.EMBED: compile_stages.embed,
+    compile_stages.PUBLISH: compile_stages.publish,
+}
+
+
+def work(services: Services) -> None:
+    """Compile the subject as a worker of the queue `llm` does."""
+    run: Run | None
+    run, _ = request_compile(services, TENANT, "bob", request_id=None)
+    assert run.queue == "llm"
+    while run is not None and run.state in ("pending", "running"):
+        with operator_transaction(services.pool) as conn:
+            run = runs.claim(conn, run.id, stage=None, lease=timedelta(seconds=30))
+        assert run is not None
+        run = STAGES[run.stage](services, run)
+
+
 def ask(services: Services, task: str = "Where are the bees?") -> ContextBundle:
     return assemble_context(services, TENANT, ContextRequest(subject_id="bob", task=task, max_tokens=300, explain=True))
 
@@ -75,7 +97,7 @@ def test_another_width_is_refused_with_what_to_set(remote: Services, provider: P
 
 def test_a_subject_is_compiled_and_read_with_the_provider(remote: Services, provider: Provider) -> None:
     tell(remote)
-    compile_now(remote, TENANT, "bob", request_id=None)
+    work(remote)
     bundle = ask(remote)
     assert bundle.search_mode == "semantic"
     assert "seven bees" in bundle.assembled_context
@@ -108,7 +130,7 @@ def test_a_reader_goes_by_words_when_the_provider_fails(
     remote: Services, provider: Provider, behaviour: Behaviour
 ) -> None:
     tell(remote)
-    compile_now(remote, TENANT, "bob", request_id=None)
+    work(remote)
     provider.always(behaviour, route="embeddings")
     bundle = ask(remote)
     assert bundle.search_mode == "text_fallback"
@@ -122,7 +144,7 @@ def test_a_slow_provider_costs_a_reader_no_more_than_its_time(
 ) -> None:
     remote = with_provider(services, redis_client, provider, embedding_query_timeout_seconds=0.3)
     tell(remote)
-    compile_now(remote, TENANT, "bob", request_id=None)
+    work(remote)
     provider.always(slow(3.0), route="embeddings")
     assert ask(remote).search_mode == "text_fallback"
 
@@ -140,8 +162,8 @@ def test_nobody_waits_where_no_worker_takes_calls(
 def test_a_provider_that_is_away_consumes_no_episode(remote: Services, provider: Provider) -> None:
     tell(remote)
     provider.always(fails(503), route="embeddings")
-    with pytest.raises(CompilationFailed):
-        compile_now(remote, TENANT, "bob", request_id=None)
+    with pytest.raises(ProviderFailure):
+        work(remote)
     with tenant_transaction(remote.pool, TENANT) as conn:
         progress = subjects.progress(conn, TENANT, "bob")
     assert progress is not None and progress.uncompiled == 3 and progress.passage_count == 0
@@ -154,8 +176,7 @@ def test_without_budget_memories_are_compiled_and_vectors_come_later(remote: Ser
         query_vectors=QueryVectors(None),
     )
     tell(poor)
-    outcome = compile_now(poor, TENANT, "bob", request_id=None)
-    assert outcome.remaining_episodes == 0
+    work(poor)
     assert provider.calls("embeddings") == []
     bundle = ask(poor)
     assert bundle.search_mode == "text_fallback" and "seven bees" in bundle.assembled_context
