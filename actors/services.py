@@ -14,6 +14,7 @@ from pipelines.providers.desk import ProviderDesk
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
 from pipelines.services import Services
+from pipelines.terms import use_languages
 from storage.passage_cache import PassageCache
 from storage.transactions import open_pool
 
@@ -39,6 +40,7 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
+    use_languages(settings.language_dir)
     impatient = impatient_client(settings)
     desk = ProviderDesk(impatient) if impatient is not None else None
     embedder = open_embedder(settings, desk=desk)

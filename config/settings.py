@@ -196,6 +196,9 @@ class Settings:
     template_dir: str | None = _setting(
         None, "Folder of your own memory templates (YAML), beside the bundled ones", optional_text
     )
+    language_dir: str | None = _setting(
+        None, "Folder of your own language files (TOML), beside the bundled ones", optional_text
+    )
     lease_seconds: float = _setting(
         30.0, "Time after which a run whose worker went silent is taken over", seconds(1, 3600)
     )

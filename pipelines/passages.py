@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.chunks import WHOLE, chunk
 from pipelines.episode_text import Turn, episode_text, episode_turns
 from pipelines.speakers import Role, normal_name, speaker_hash
-from pipelines.terms import term_list
+from pipelines.terms import language_of, term_list
 from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
 
@@ -241,9 +241,15 @@ def _flags(text: str, role: Role) -> Flag:
     flags = _ROLE_FLAG.get(role, Flag(0))
     if text.endswith(("?", "?", "؟")) or text.rstrip("\"')] ").endswith("?"):
         flags |= Flag.IS_QUESTION
-    if _TIME_EXPRESSION.search(text):
+    if _TIME_EXPRESSION.search(text) or _names_time(text):
         flags |= Flag.HAS_TIME_EXPRESSION
     return flags
+
+
+def _names_time(text: str) -> bool:
+    """Whether a text in another language than English has an expression of time."""
+    language = language_of(text)
+    return language is not None and language.time_expression is not None and bool(language.time_expression.search(text))
 
 
 def _title(payload: Mapping[str, Any], text: str) -> str:

@@ -121,9 +121,7 @@ def rank_memories(
 ) -> tuple[list[Memory], bool]:
     """The subject's visible memories, best first for the query, and whether its meaning was part of the ranking."""
     now = utcnow()
-    found = find_passages(
-        conn, tenant_id, subject_id, task=query, services=services, now=now, cache=services.passages
-    )
+    found = find_passages(conn, tenant_id, subject_id, task=query, services=services, now=now, cache=services.passages)
     if found is None:
         return [], services.embedder is not None
     wanted = found.columns.kind != Kind.TURN

@@ -102,9 +102,7 @@ def load_candidates(
     if uncompiled:
         after = max(compiled_seq, last_seq - waiting_limit)
         waiting = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit)
-    return Candidates(
-        columns=columns, speakers=speakers, waiting=waiting, has_resolutions=has_resolutions, model=model
-    )
+    return Candidates(columns=columns, speakers=speakers, waiting=waiting, has_resolutions=has_resolutions, model=model)
 
 
 def _read_blocks(conn: Connection, key: Key, dimensions: int, blocks: Sequence[int]) -> dict[int, PassageColumns]:

@@ -127,5 +127,3 @@ def _state(services: Services) -> str:
         row = conn.execute("select state from embedding_changes").fetchone()
     assert row is not None
     return str(row[0])
-
-
