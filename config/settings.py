@@ -181,6 +181,18 @@ class Settings:
     embedding_query_timeout_seconds: float = _setting(
         3.0, "Time a provider has to embed a query; after it, retrieval goes by words alone", seconds(0.05, 20)
     )
+    rerank_model: str | None = _setting(
+        None,
+        "Reranking model, by LiteLLM's name of it, that puts the best candidates of a context in order",
+        optional_text,
+    )
+    rerank_max_pool: int = _setting(100, "Candidates that the reranking model is shown", integer(2, 1000))
+    rerank_timeout_seconds: float = _setting(
+        1.0, "Time the reranking model has; after it, our own order stands", seconds(0.05, 20)
+    )
+    rerank_api_base: str | None = _setting(
+        None, "Address of the reranking provider, where it is not `STATEWAVE_LITELLM_API_BASE`", optional_text
+    )
     embedding_keep_days: int = _setting(
         7, "Days that vectors of the former model are kept for a rollback; 0 keeps them", integer(0, 3650)
     )

@@ -20,6 +20,7 @@ from pipelines import context_text
 from pipelines.context_text import Delivered
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
+from pipelines.rerank import reranked
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
 from pipelines.services import Services
 from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
@@ -133,6 +134,7 @@ def assemble_context(
             return _bundle(request, header, earlier=earlier)
         if not found.is_related:
             return _bundle(request, context_text.with_nothing_related(header, request.max_tokens))
+        found = reranked(services, conn, tenant_id, request.subject_id, found, task=request.task, now=now)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
     return _bundle(
@@ -303,7 +305,9 @@ def _explain(found: Found, situation: Situation | None, selection: Selection) ->
             "start": int(columns.start[row]),
             "stop": int(columns.stop[row]),
             "score": round(float(scores.total[row]), 4),
-            "signals": signals_of(scores, row) | (situation.signals.of(row) if situation else {}),
+            "signals": signals_of(scores, row)
+            | (situation.signals.of(row) if situation else {})
+            | ({"rerank": found.rerank[row]} if row in found.rerank else {}),
             "tokens": int(columns.tokens[row]),
             "delivered": row in chosen,
             "left_out": selection.left_out.get(row),

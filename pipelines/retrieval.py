@@ -5,8 +5,8 @@ Context and semantic search both go through here, so there is one ranking.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass, fields
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from uuid import UUID
@@ -58,6 +58,8 @@ class Found:
     has_resolutions: bool
     #: False when the task could not be embedded and words alone decided.
     is_semantic: bool
+    #: What a reranking model said of the rows that it was shown.
+    rerank: Mapping[int, float] = field(default_factory=dict)
 
 
 def find_passages(

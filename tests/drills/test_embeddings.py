@@ -29,7 +29,7 @@ from tests.fixtures.embedders import BUNDLED, OTHER, WordEmbedder, with_models
 
 TENANT = "drill"
 STAGES = {BEGIN: embedding_change.begin, FILL: embedding_change.fill, FINISH: embedding_change.finish}
-SIZES = {"short": (20, 100), "long": (100, 200)}
+SIZES = {"short": (20, 100), "long": (110, 200)}
 
 
 @pytest.fixture
