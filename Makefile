@@ -34,6 +34,7 @@ demo: $(STAMP_RUN) ## tell the running server a support story and ask it about i
 bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its own
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.pipeline
+	@$(BIN)/python -m bench.llm
 
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)

@@ -29,6 +29,7 @@ COMMANDS = {
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
     "embeddings": "show which embedding model is read, change it, or change it back",
+    "memories": "make a memory active again that was superseded",
     "schedules": "show what happens at regular times",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -56,6 +56,7 @@ def readiness(services: Services) -> Readiness:
             # Each would wait for the same connection; a probe must answer before whoever asks gives up.
             checks.append(Check(name=name, status="degraded", detail="unknown while the database does not answer"))
     checks.append(_timed("broker", lambda: _broker(services), failure="degraded"))
+    checks.append(_models(services))
     if any(check.status == "fail" for check in checks):
         return Readiness(status="not_ready", checks=checks)
     if any(check.status == "degraded" for check in checks):
@@ -90,6 +91,21 @@ def _schema(services: Services) -> str | None:
 def _broker(services: Services) -> str | None:
     services.ping_broker()
     return None
+
+
+def _models(services: Services) -> Check:
+    """What the fleet's last calls to models found out. Nobody is called, so a probe costs nothing."""
+    models = services.models
+    if models is None:
+        return Check(name="llm", status="ok", detail="skipped: no model is configured to compile")
+    return _timed("llm", lambda: _troubled(models.troubles()), failure="degraded")
+
+
+def _troubled(models: Sequence[tuple[str, str | None]]) -> str | None:
+    """A complaint when no model is left to ask."""
+    if any(reason is None for _, reason in models):
+        return None
+    return "left alone for now: " + ", ".join(f"{model} ({reason})" for model, reason in models)
 
 
 def _of_runs(services: Services, look: Callable[[Connection], str | None]) -> str | None:

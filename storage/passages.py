@@ -13,7 +13,7 @@ from uuid import UUID
 
 import numpy as np
 
-from storage.passage_columns import PassageColumns
+from storage.passage_columns import NEVER, PassageColumns
 from storage.transactions import Connection
 
 #: Passages per block: one block is what an append rewrites, about 90 KB with 256-dimensional vectors.
@@ -123,14 +123,14 @@ def append_passages(conn: Connection, tenant_id: str, subject_id: str, new: Pass
         cursor.executemany(_APPEND, rows)
 
 
-def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime]) -> None:
-    """Take the passages of superseded or tombstoned memories out of retrieval from a time on.
+def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime | None]) -> None:
+    """Take the passages of superseded or tombstoned memories out of retrieval from a time on; None puts them back.
 
     Blocks that hold none of the sources are neither sent nor written.
     """
     if not sources:
         return
-    ends = {source.bytes: int(end.timestamp() * 1_000_000) for source, end in sources.items()}
+    ends = {source.bytes: NEVER if end is None else int(end.timestamp() * 1_000_000) for source, end in sources.items()}
     with conn.cursor(binary=True) as cursor:
         rows = cursor.execute(
             "select block, passages from passage_blocks where tenant_id = %s and subject_id = %s"

@@ -14,6 +14,7 @@ from api.schemas.admin_subjects import (
     MemoryViews,
     MemoryViewsQuery,
     PageQuery,
+    RestoreQuery,
     SessionPath,
     SubjectViews,
     SubjectViewsQuery,
@@ -22,9 +23,11 @@ from api.schemas.admin_subjects import (
 )
 from api.schemas.subjects import SubjectPath
 from pipelines import subject_views
+from pipelines.restoration import restore_memory
 from pipelines.subject_views import MemoryEvolution, SubjectDetail
 from pipelines.support.figures import read_service_levels
 from pipelines.support.session_timeline import SessionTimeline, session_timeline
+from storage.rows import Memory
 
 
 def list_page(call: Call) -> SubjectViews:
@@ -98,6 +101,18 @@ def citing_memories(call: Call) -> MemoryViews:
 
 def related(call: Call) -> MemoryEvolution:
     return subject_views.memory_evolution(call.services, _tenant(call), call.path.subject_id, call.path.memory_id)
+
+
+def restore(call: Call) -> Memory:
+    return restore_memory(
+        call.services.pool,
+        _tenant(call),
+        call.path.subject_id,
+        call.path.memory_id,
+        instead=call.query.instead,
+        actor=call.principal.name,
+        request_id=call.request_id,
+    )
 
 
 def timeline(call: Call) -> SessionTimeline:
@@ -191,6 +206,17 @@ OPERATIONS = [
         tag="Operators",
         path_fields=MemoryPath,
         query=TenantQuery,
+        errors=(404, 409, 422, 503),
+    ),
+    Operation(
+        "POST",
+        f"{_SUBJECT}/memories/{{memory_id}}/restore",
+        "Make a superseded memory active again",
+        restore,
+        {200: Memory},
+        tag="Operators",
+        path_fields=MemoryPath,
+        query=RestoreQuery,
         errors=(404, 409, 422, 503),
     ),
     Operation(

@@ -84,6 +84,12 @@ class MemoryPath(msgspec.Struct, kw_only=True):
     memory_id: str
 
 
+class RestoreQuery(TenantQuery, kw_only=True):
+    """What becomes of the memory that took its place."""
+
+    instead: bool = False
+
+
 class SessionPath(msgspec.Struct, kw_only=True):
     """Names a session of a subject."""
 

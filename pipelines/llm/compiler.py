@@ -38,6 +38,9 @@ _SUMMARY_CONFIDENCE = 0.8
 #: Tokens of answer that an episode may need at least (contract: §8.3).
 _TOKENS_PER_EPISODE = 1500
 
+#: Threads of one run: a large subject must not keep all others waiting.
+_MOST_THREADS = 8
+
 #: Halvings of one call. Four make pieces of a sixteenth.
 _MOST_HALVINGS = 4
 
@@ -138,7 +141,7 @@ class LlmCompiler:
         if len(batches) < 2:
             yield from (self._drafts(batch, sources) for batch in batches)
             return
-        threads = min(len(batches), self.settings.compile_max_concurrency)
+        threads = min(len(batches), self.settings.compile_max_concurrency, _MOST_THREADS)
         with ThreadPoolExecutor(threads, thread_name_prefix="llm-compile") as pool:
             futures = [pool.submit(copy_context().run, self._drafts, batch, sources) for batch in batches]
             try:

@@ -5,16 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from typing import Any
+from uuid import UUID, uuid4
 
 import msgspec
+import numpy as np
 import pytest
 
+from config.errors import Conflict, NotFound
+from pipelines.restoration import restore_memory
 from pipelines.services import Services
+from storage.passage_columns import NEVER
+from storage.passages import RECORD
+from storage.rows import Memory
 from storage.transactions import operator_transaction
 from tests.fixtures import provider as behave
 from tests.fixtures.models import deciding, records
 from tests.fixtures.provider import Asked, Provider
-from tests.pipelines.llm.conftest import active, ask_for_run, contents, tell, waiting, work
+from tests.pipelines.llm.conftest import SUBJECT, TENANT, active, ask_for_run, contents, tell, waiting, work
 
 OLD = "I usually have tea with lemon in the morning."
 NEW = "At breakfast my drink is lemon tea and some honey."
@@ -177,3 +184,62 @@ def test_without_vectors_words_find_what_is_near(serve: Callable[..., Services],
     services = serve(embedding_provider="none")
     remembered(services, provider, first("UPDATE"))
     assert contents(services) == [NEW]
+
+
+class TestRestoring:
+    @pytest.fixture
+    def replaced(self, llm_services: Services, provider: Provider) -> UUID:
+        """The memory that the model replaced."""
+        remembered(llm_services, provider, first("UPDATE"))
+        with operator_transaction(llm_services.pool) as conn:
+            row = conn.execute("select id from memories where content = %s", (OLD,)).fetchone()
+        assert row is not None
+        return UUID(str(row[0]))
+
+    def restore(self, services: Services, memory_id: UUID | str, *, instead: bool = False) -> Memory:
+        return restore_memory(services.pool, TENANT, SUBJECT, str(memory_id), instead=instead, actor="ops")
+
+    def retrievable(self, services: Services) -> set[str]:
+        """Contents of the memories whose passages have no end."""
+        with operator_transaction(services.pool) as conn, conn.cursor(binary=True) as cursor:
+            blocks = cursor.execute("select passages from passage_blocks").fetchall()
+            ids = [
+                UUID(bytes=record["source_id"].tobytes())
+                for (block,) in blocks
+                for record in np.frombuffer(block, dtype=RECORD)
+                if record["valid_until"] == NEVER
+            ]
+            rows = conn.execute("select content from memories where kind = 'profile_fact' and id = any(%s)", (ids,))
+            return {content for (content,) in rows.fetchall()}
+
+    def test_both_are_active_again_and_found(self, llm_services: Services, replaced: UUID) -> None:
+        assert self.retrievable(llm_services) == {NEW}
+        restored = self.restore(llm_services, replaced)
+        assert (restored.status, restored.valid_to) == ("active", None)
+        assert "supersession" not in msgspec.json.decode(restored.metadata)
+        assert contents(llm_services) == sorted([OLD, NEW])
+        assert self.retrievable(llm_services) == {OLD, NEW}
+
+    def test_it_may_take_the_place_of_what_took_its_place(self, llm_services: Services, replaced: UUID) -> None:
+        self.restore(llm_services, replaced, instead=True)
+        assert contents(llm_services) == [OLD]
+        assert superseded(llm_services) == [(NEW, {"reason": "operator", "score": None, "claim_key": None})]
+        assert self.retrievable(llm_services) == {OLD}
+
+    def test_the_audit_log_and_the_versions_know(self, llm_services: Services, replaced: UUID) -> None:
+        self.restore(llm_services, replaced)
+        with operator_transaction(llm_services.pool) as conn:
+            logged = conn.execute("select actor, action, tenant_id, target from audit_log").fetchall()
+            states = conn.execute(
+                "select state ->> 'status' from memory_versions where memory_id = %s order by known_from", (replaced,)
+            ).fetchall()
+        assert logged == [("ops", "memory.restore", TENANT, str(replaced))]
+        assert states == [("active",), ("superseded",)]
+
+    def test_what_is_not_superseded_cannot_be_restored(self, llm_services: Services, replaced: UUID) -> None:
+        self.restore(llm_services, replaced)
+        with pytest.raises(Conflict):
+            self.restore(llm_services, replaced)
+        for unknown in (uuid4(), "no id"):
+            with pytest.raises(NotFound):
+                self.restore(llm_services, unknown)
