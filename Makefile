@@ -7,11 +7,13 @@ PYTHONS := python3.12 python3.11 python3 python3.13 python3.14
 # What `make bench-recall` asks, and about which conversations.
 URL ?= http://127.0.0.1:8100
 DATASET ?= bench/conversations
+# How many memories `make bench-scale` makes.
+N ?= 1000000
 STAMP_RUN := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-input
 
-.PHONY: help up test check demo bench bench-recall drill drill-short clean
+.PHONY: help up test check demo bench bench-recall bench-scale drill drill-short clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,6 +37,9 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.llm
+
+bench-scale: $(STAMP_DEV) ## the same over a large database: make bench-scale N=1000000 (some minutes, 4 GB of disk)
+	@$(BIN)/python -m bench.scale $(N)
 
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)

@@ -11,6 +11,7 @@ from dramatiq.brokers.redis import RedisBroker
 from actors.leases import LeaseKeeper
 from actors.relay import Relay
 from actors.services import open_services
+from actors.usage_flusher import UsageFlusher
 from config.settings import Settings, load_settings
 from pipelines.chat import is_configured
 from pipelines.compile_runs import queue_of
@@ -36,6 +37,8 @@ class Process:
         )
         self.leases = LeaseKeeper(self.services.pool, lease_seconds=settings.lease_seconds)
         self.leases.start()
+        self._flusher = UsageFlusher(self.services)
+        self._flusher.start()
         self.relay: Relay | None = None
         self.is_stopping = False
 
@@ -59,6 +62,7 @@ class Process:
             except DATABASE_AWAY:
                 released = False
             log.warning("run cut off", run_id=str(run.id), kind=run.kind, stage=run.stage, released=released)
+        self._flusher.stop()
         self.services.pool.close()
 
 

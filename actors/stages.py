@@ -19,6 +19,7 @@ from config.tracing import child_of, trace_id, tracing
 from pipelines import attempts
 from pipelines.failures import is_transient
 from pipelines.services import Services
+from pipelines.usage import Meter
 from storage import runs
 from storage.rows import Run
 from storage.transactions import DATABASE_AWAY, operator_transaction
@@ -37,6 +38,9 @@ IN_ONE_GO_SECONDS = 2.0
 
 #: What is counted for a stage after which the run is in a state.
 OUTCOMES = {"running": "advanced", "pending": "postponed"}
+
+#: What a tenant used when a run of a kind has ended well.
+METERS: dict[str, Meter] = {"compile": "compile_jobs", "webhook": "webhooks"}
 
 #: Seconds between attempts to write down that a run failed, while the database is away.
 WRITE_RETRY_SECONDS = 0.5
@@ -120,6 +124,8 @@ def _attempt(run: Run) -> Run | None:
             log.warning("run lost to another worker", fence=run.fence)
         else:
             watch.end(OUTCOMES.get(following.state, following.state))
+            if following.state == "completed" and run.kind in METERS:
+                own.services.usage.count(run.tenant_id, METERS[run.kind])
         return following
 
 

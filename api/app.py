@@ -10,6 +10,7 @@ from api import errors
 from api.middleware.access import Access
 from api.middleware.cors import Cors
 from api.middleware.measuring import Measuring
+from api.middleware.rate_limits import RateLimits
 from api.middleware.requests import RequestIds
 from api.middleware.tracing import Tracing
 from api.openapi import document
@@ -30,10 +31,12 @@ from api.resources import (
     service,
     subjects,
     support,
+    usage,
     webhook_endpoints,
     webhooks,
 )
 from api.routes import routes
+from pipelines.rate_limits.limiter import RateLimiter, open_limiter
 from pipelines.services import Services
 
 #: Every operation of the API, in the order in which it is documented.
@@ -49,6 +52,7 @@ OPERATIONS: list[Operation] = [
     *jobs.OPERATIONS,
     *runs.OPERATIONS,
     *embeddings.OPERATIONS,
+    *usage.OPERATIONS,
     *service.OPERATIONS,
     *webhooks.OPERATIONS,
     *webhook_endpoints.OPERATIONS,
@@ -60,9 +64,16 @@ PUBLIC_PATHS = frozenset(
     | {docs.DOCUMENT_PATH, *docs.PAGE_PATHS}
 )
 
+#: Probes, which are never limited (contract: core §2.4).
+PROBE_PATHS = frozenset(path for operation in service.OPERATIONS for path in (operation.path, *operation.aliases))
 
-def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
-    """The application over one process's services."""
+
+def create_app(services: Services, *, limiter: RateLimiter | None = None) -> falcon.App[ApiRequest, falcon.Response]:
+    """The application over one process's services.
+
+    Args:
+        limiter: what holds requests against their limits; else the one that the settings ask for.
+    """
     settings = services.settings
     # In this order a request comes in; answers go out the other way round.
     middleware: list[Any] = [
@@ -71,6 +82,7 @@ def create_app(services: Services) -> falcon.App[ApiRequest, falcon.Response]:
         Tracing(),
         Cors(settings.cors_origins),
         Access(settings, PUBLIC_PATHS),
+        RateLimits(services, limiter or open_limiter(settings), exempt=PROBE_PATHS, public_paths=PUBLIC_PATHS),
     ]
     app = falcon.App(request_type=ApiRequest, middleware=middleware)
     app.resp_options.xml_error_serialization = False

@@ -86,16 +86,25 @@ def _children(value: Any, location: Location, problems: Collector) -> list[tuple
 
 def _deeper_than(value: Any, limit: int) -> bool:
     """Whether objects and lists are nested beyond `limit`; structs count as objects."""
-    if isinstance(value, msgspec.Struct):
-        value = [getattr(value, name) for name in value.__struct_fields__]
-    if limit == 0:
-        return True
-    children = value.values() if type(value) is dict else value
-    return any(
-        _deeper_than(child, limit - 1)
-        for child in children
-        if type(child) is dict or type(child) is list or isinstance(child, msgspec.Struct)
-    )
+    level = [value]
+    for _ in range(limit):
+        inside: list[Any] = []
+        for nested in level:
+            if type(nested) is dict:
+                children: Any = nested.values()
+            elif type(nested) is list:
+                children = nested
+            else:
+                children = [getattr(nested, name) for name in nested.__struct_fields__]
+            inside += [
+                child
+                for child in children
+                if type(child) is dict or type(child) is list or isinstance(child, msgspec.Struct)
+            ]
+        if not inside:
+            return False
+        level = inside
+    return True
 
 
 def _refuse_constant(name: str) -> Any:

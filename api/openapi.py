@@ -25,7 +25,7 @@ _DESCRIPTION = (
 )
 
 #: Statuses whose answers say when to come back.
-_LATER = (409, 503)
+_LATER = (409, 429, 503)
 
 
 def document(operations: Sequence[Operation], settings: Settings) -> dict[str, Any]:
@@ -133,7 +133,7 @@ def _described(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
 
 def _responses(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
     answers = {str(status): _response(status, refs[model]) for status, model in operation.answers.items()}
-    statuses = [] if operation.is_public else [400, 401, 403, *operation.errors]
+    statuses = [] if operation.is_public else [400, 401, 403, 429, *operation.errors]
     for status in statuses:
         answers[str(status)] = _response(status, refs[ErrorEnvelope])
     answers["default"] = {**_response(500, refs[ErrorEnvelope]), "description": "Any other failure"}

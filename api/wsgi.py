@@ -8,6 +8,7 @@ import falcon
 
 from actors.broker import build_broker
 from actors.services import open_services
+from actors.usage_flusher import UsageFlusher
 from api.app import create_app
 from api.request import ApiRequest
 from config.settings import load_settings
@@ -25,6 +26,9 @@ def application() -> falcon.App[ApiRequest, falcon.Response]:
     broker = build_broker(settings.redis_url)
     services = open_services(settings, broker, pool_size=settings.pool_size)
     atexit.register(services.pool.close)
+    flusher = UsageFlusher(services)
+    flusher.start()
+    atexit.register(flusher.stop)
     return create_app(services)
 
 

@@ -27,14 +27,15 @@ def progress(items: Sequence[T], *, label: str, stream: TextIO = sys.stderr) -> 
     shown = stream.isatty()
     for done, item in enumerate(items):
         if shown:
-            stream.write("\r" + _bar(label, done, len(items), time.monotonic() - started))
+            stream.write("\r" + bar(label, done, len(items), time.monotonic() - started))
             stream.flush()
         yield item
     if shown:
-        stream.write("\r" + _bar(label, len(items), len(items), time.monotonic() - started) + "\n")
+        stream.write("\r" + bar(label, len(items), len(items), time.monotonic() - started) + "\n")
 
 
-def _bar(label: str, done: int, total: int, elapsed: float, *, width: int = 30) -> str:
+def bar(label: str, done: int, total: int, elapsed: float, *, width: int = 30) -> str:
+    """One line that shows how far something is and how long it will still take."""
     filled = width * done // total if total else width
     left = f"{elapsed / done * (total - done):4.0f} s left" if done else ""
     return f"{label:<28} [{'#' * filled}{'.' * (width - filled)}] {done}/{total} {left:<12}"

@@ -1,8 +1,8 @@
 """What the scale benchmark fills a database with: episodes of a support desk, compiled once by the server's own rules.
 
 A few thousand distinct episodes are drafted, split and embedded as the server would; subjects are then made of random
-choices among them, with ids, sessions and times of their own. So every stored byte has the shape of a compiled one, and
-a million memories take minutes instead of hours.
+choices among them, with ids, sessions and times of their own. So every stored byte has the shape of a compiled one,
+and a million memories take minutes instead of hours.
 """
 
 from __future__ import annotations

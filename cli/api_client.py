@@ -15,6 +15,8 @@ BATCH_LIMIT = 100
 TIMEOUT_SECONDS = 60.0
 #: Times a request is repeated when the server answers "not now" with a Retry-After.
 BUSY_RETRIES = 20
+#: Seconds to wait for that at most; a monthly quota says to come back next month.
+LONGEST_WAIT_SECONDS = 60.0
 
 Json: TypeAlias = dict[str, Any]
 
@@ -107,7 +109,10 @@ class ApiClient:
             retry_after = headers.get("Retry-After")
             if status < 400 or retry_after is None or attempt == BUSY_RETRIES:
                 break
-            time.sleep(float(retry_after))
+            wait = float(retry_after)
+            if wait > LONGEST_WAIT_SECONDS:
+                break
+            time.sleep(wait)
         if status >= 400:
             raise _failure(method, path, status, answer.body)
         return answer

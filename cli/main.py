@@ -31,6 +31,7 @@ COMMANDS = {
     "embeddings": "show which embedding model is read, change it, or change it back",
     "memories": "make a memory active again that was superseded",
     "schedules": "show what happens at regular times",
+    "usage": "show what tenants used and what model providers cost",
     "config": "print the settings in force",
     "doctor": "check everything the server needs, and say how to put right what is wrong",
 }

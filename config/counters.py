@@ -25,3 +25,4 @@ POOL_CONNECTIONS = Gauge(
 POOL_WAITING = Gauge(
     "statewave_pool_requests_waiting", "Threads that wait for a connection", multiprocess_mode="livesum"
 )
+RATE_LIMIT_CHECKS = Counter("statewave_rate_limit_checks", "Requests held against a limit", ["kind", "outcome"])

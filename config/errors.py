@@ -12,6 +12,8 @@ StatewaveError
 ├── ModelFailed           502  the language model gave no answer
 ├── ModelSlow             504  the language model gave no answer in time
 ├── ModelMissing          503  no language model is configured
+├── RateLimited           429  too many requests within a minute
+├── QuotaExceeded         429  as much as the tenant may use in this month
 └── Unavailable           503  a backing service is away
 """
 
@@ -110,6 +112,20 @@ class CompilationFailed(StatewaveError):
 
     status = 502
     code = "compilation_failed"
+
+
+class RateLimited(StatewaveError):
+    """More requests than are allowed within a minute."""
+
+    status = 429
+    code = "rate_limited"
+
+
+class QuotaExceeded(StatewaveError):
+    """The tenant has used as much as it may in this month."""
+
+    status = 429
+    code = "quota_exceeded"
 
 
 class Unavailable(StatewaveError):

@@ -10,6 +10,7 @@
 | `statewave_run_stages_total` | queue, kind, stage, outcome | stages: advanced, completed, postponed, failed, lost |
 | `statewave_pool_connections` | state | database connections of the process's pool: used, idle |
 | `statewave_pool_requests_waiting` | | threads that wait for a connection |
+| `statewave_rate_limit_checks_total` | kind, outcome | ip, key, tenant, quota; allowed, refused, failed_open |
 
 There are no tenants, subjects or ids among the labels: they would have no bound, and name people.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
+from ipaddress import ip_network
 from typing import cast
 
 from config import webhooks
@@ -114,6 +115,17 @@ def text_list(value: str) -> tuple[str, ...]:
     if not isinstance(items, list) or not all(isinstance(item, str) for item in items):
         raise ValueError("use a JSON list of strings")
     return tuple(items)
+
+
+def network_list(value: str) -> tuple[str, ...]:
+    """Addresses and networks, separated by commas or as a JSON list."""
+    entries = text_list(value)
+    for entry in entries:
+        try:
+            ip_network(entry)
+        except ValueError:
+            raise ValueError(f"{entry!r} is not an address or a network such as 10.0.0.0/8") from None
+    return entries
 
 
 def days_by_kind(value: str) -> Mapping[str, int]:

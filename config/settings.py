@@ -22,6 +22,7 @@ from config.setting_parsers import (
     database_url,
     days_by_kind,
     integer,
+    network_list,
     number,
     optional_amount,
     optional_integer,
@@ -237,6 +238,25 @@ class Settings:
     )
     tenant_runs_in_flight: int = _setting(
         32, "Runs of one tenant and queue that are worked on at the same time, over all workers", integer(1, 10_000)
+    )
+    rate_limit_rpm: int = _setting(
+        0, "Requests a minute that one client address may send; 0 is no limit", integer(0, 1_000_000)
+    )
+    rate_limit_key_rpm: int = _setting(
+        0, "Requests a minute that may be sent with one API key; 0 is no limit", integer(0, 1_000_000)
+    )
+    rate_limit_tenant_rpm: int = _setting(
+        0, "Requests a minute of one tenant, unless it has a limit of its own; 0 is no limit", integer(0, 1_000_000)
+    )
+    rate_limit_strategy: str = _setting(
+        "distributed",
+        "`distributed` counts all API processes together, in Redis; `memory` each for itself",
+        choice("distributed", "memory"),
+    )
+    trusted_proxies: tuple[str, ...] = _setting(
+        (),
+        "Addresses and networks of proxies whose `X-Forwarded-For` or `Forwarded` header is believed",
+        network_list,
     )
     llm_daily_budget_usd: Decimal | None = _setting(  # noqa: RUF009 - Decimal is as immutable as int
         None,

@@ -110,6 +110,8 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
         if outcome.remaining_episodes and settings.auto_compile_after_seconds is not None:
             compile_runs.follow_up(conn, run)
+    services.usage.count(run.tenant_id, "compile_jobs")
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
     return CompileOutcome(memories=published, remaining_episodes=outcome.remaining_episodes)
 
 

@@ -78,13 +78,15 @@ def _compile_next(services: Services, run: Run) -> Run | None:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             return None
-        return compile_runs.go_on(
+        after = compile_runs.go_on(
             conn,
             run,
             created=outcome.memories_created,
             remaining=outcome.remaining_episodes,
             notes=drafts.notes,
         )
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
+    return after
 
 
 def label(services: Services, run: Run) -> Run | None:
@@ -135,13 +137,15 @@ def publish(services: Services, run: Run) -> Run | None:
         )
         if outcome is None:
             return None
-        return compile_runs.go_on(
+        after = compile_runs.go_on(
             conn,
             run,
             created=outcome.memories_created,
             remaining=outcome.remaining_episodes,
             notes=drafts.notes,
         )
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
+    return after
 
 
 def compile_one(services: Services, run: Run) -> Run | None:
@@ -169,6 +173,7 @@ def compile_one(services: Services, run: Run) -> Run | None:
         if outcome is None:
             return None
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
+    services.usage.count(run.tenant_id, "memories", outcome.memories_created)
     return msgspec.structs.replace(run, state="completed")
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from pipelines.speakers import Role, author, author_of_source, role_of
-from pipelines.temporal_anchor import MESSAGE_TIME_KEYS, parse_when
+from pipelines.temporal_anchor import message_time, parse_when
 from pipelines.transcripts import voices
 
 #: Lists of turns, the contract's name first.
@@ -31,6 +31,7 @@ _EXCHANGES = (
     *(("user", "assistant"), ("user", "agent"), ("human", "ai"), ("prompt", "completion"), ("prompt", "response")),
     *(("input", "output"), ("question", "answer"), ("query", "response"), ("query", "answer")),
 )
+_PLAIN_MESSAGE = {"role", "content"}
 _CAPTION_KEYS = ("blip_caption", "image_caption", "caption", "alt_text", "image_description")
 
 #: String leaves read from a payload that has none of the known fields.
@@ -169,20 +170,24 @@ def _of_entries(entries: Sequence[Any]) -> list[_Part]:
         if isinstance(entry, str):
             if entry.strip():
                 parts.append(_Part("", "", "unknown", entry, None))
-        elif isinstance(entry, Mapping):
+        elif isinstance(entry, dict):
             parts += _of_message(entry)
     return parts
 
 
 def _of_message(message: Mapping[str, Any]) -> list[_Part]:
+    # PERF: nearly every message is a role and its words, and then there is nothing to look for.
+    if message.keys() == _PLAIN_MESSAGE and isinstance(words := message["content"], str) and words.strip():
+        said_by = message["role"]
+        if isinstance(said_by, str) and (side := role_of(said_by)) != "unknown":
+            return [_Part(said_by.strip(), "", side, words, None)]
     text = _plain_text(message) or next((t for key in _OTHER_TEXT_KEYS if (t := _as_text(message.get(key)))), "")
     if not text:
         return _exchange(message)
     name, role = author(message)
     raw_role = message.get("role")
     label = name or (raw_role.strip() if isinstance(raw_role, str) else "") or (role if role != "unknown" else "")
-    at = next((when for key in MESSAGE_TIME_KEYS if (when := parse_when(message.get(key)))), None)
-    return [_Part(label, name, role, text, at)]
+    return [_Part(label, name, role, text, message_time(message))]
 
 
 def _exchange(holder: Mapping[str, Any]) -> list[_Part]:
@@ -199,7 +204,7 @@ def _as_text(value: object) -> str:
         return value if value.strip() else ""
     if isinstance(value, list):
         return "\n".join(text for item in value[:_MOST_LEAVES] if (text := _of_content_part(item)))
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         return _of_content_part(value)
     return ""
 
@@ -207,7 +212,7 @@ def _as_text(value: object) -> str:
 def _of_content_part(item: object) -> str:
     if isinstance(item, str):
         return item if item.strip() else ""
-    if isinstance(item, Mapping):
+    if isinstance(item, dict):
         return next((v for key in _TEXT_KEYS if isinstance(v := item.get(key), str) and v.strip()), "")
     return ""
 
@@ -218,7 +223,7 @@ def _leaves(payload: Mapping[str, Any]) -> Iterator[str]:
     left = _MOST_LEAVES
     while stack and left > 0:
         key, value, depth = stack.pop()
-        if isinstance(value, Mapping) and depth < _MOST_DEPTH:
+        if isinstance(value, dict) and depth < _MOST_DEPTH:
             stack += [(str(k), v, depth + 1) for k, v in reversed(list(value.items()))]
         elif isinstance(value, list) and depth < _MOST_DEPTH:
             stack += [(key, v, depth + 1) for v in reversed(value)]

@@ -76,6 +76,7 @@ def append_episodes(
         if inserted and (reserved.has_webhooks or services.settings.webhook_url):
             _tell(services, conn, tenant_id, list(inserted.values()), request_id, batch=batch)
         stored = _stored_under_same_key(conn, tenant_id, repeated)
+    services.usage.count(tenant_id, "episodes", len(inserted), now=now)
     answers: dict[tuple[str, str], Episode] = dict(stored)
     result = []
     for row in rows:
@@ -170,7 +171,7 @@ def _schedule(
     request_id: str | None,
 ) -> None:
     quiet = services.settings.auto_compile_after_seconds
-    compile_runs = {row.subject_id: uuid7() for row in inserted}
+    compile_runs = {subject_id: uuid7() for subject_id in dict.fromkeys(row.subject_id for row in inserted)}
     if quiet is not None and compile_runs:
         runs.schedule_compiles(
             conn,

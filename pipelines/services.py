@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from config.settings import Settings
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
+from pipelines.tenant_limits import TenantLimits
+from pipelines.usage import Usage
 from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
@@ -67,6 +69,9 @@ class Services:
     desk: ProviderDesk | None = None
     #: What queries were embedded lately.
     query_vectors: QueryVectors = field(default_factory=lambda: QueryVectors(None))
+    #: What tenants used here, and what their limits are.
+    usage: Usage = field(default_factory=Usage)
+    tenant_limits: TenantLimits = field(default_factory=TenantLimits)
     #: Large subjects as they were last read; None where nobody asks for context.
     passages: PassageCache | None = None
 

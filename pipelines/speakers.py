@@ -96,7 +96,7 @@ def author(message: Mapping[str, Any]) -> tuple[str, Role]:
     name = ""
     for key in _NAME_KEYS:
         value = message.get(key)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = next((v for k in _NESTED_NAME_KEYS if isinstance(v := value.get(k), str) and v.strip()), None)
         if isinstance(value, str) and value.strip() and "\n" not in value and len(value) <= _NAME_CHARS:
             name = value.strip()

@@ -62,6 +62,14 @@ def parse_when(value: object) -> datetime | None:
     return None
 
 
+def message_time(message: Mapping[str, Any]) -> datetime | None:
+    """When a message was said by its own account, under whichever of the usual keys."""
+    # PERF: most messages have none of the keys, and every message of every episode is asked.
+    if message.keys().isdisjoint(MESSAGE_TIME_KEYS):
+        return None
+    return next((when for key in MESSAGE_TIME_KEYS if (when := parse_when(message.get(key)))), None)
+
+
 def episode_anchor(payload: Mapping[str, Any], *, occurred_at: datetime | None, created_at: datetime) -> datetime:
     """Tell when an episode's memories become valid.
 
@@ -80,8 +88,7 @@ def _first_message_time(payload: Mapping[str, Any]) -> datetime | None:
     messages = payload.get("messages")
     if not isinstance(messages, list) or not messages or not isinstance(messages[0], dict):
         return None
-    first = messages[0]
-    return next((when for key in MESSAGE_TIME_KEYS if (when := parse_when(first.get(key)))), None)
+    return message_time(messages[0])
 
 
 def _in_utc(moment: datetime) -> datetime:

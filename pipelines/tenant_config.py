@@ -7,7 +7,7 @@ come from its fields. To add a key, add a field with its bounds and its default.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -17,6 +17,8 @@ from storage.transactions import Connection
 
 ClaimKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[a-z0-9_]{1,64}){0,5}$", max_length=256)]
 KeyId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+#: What a month's use can be bounded of.
+Quota = Literal["requests", "episodes", "contexts", "searches", "tokens_delivered"]
 Region = Annotated[str, Meta(min_length=1, max_length=64)]
 
 
@@ -32,6 +34,16 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     region: Region | None = None
     receipt_signing_key_id: KeyId | None = None
     claim_keys: Annotated[dict[ClaimKey, Literal["single", "multi"]], Meta(max_length=64)] | None = None
+    #: Requests a minute; 0 is no limit, None leaves it to STATEWAVE_RATE_LIMIT_TENANT_RPM.
+    rate_limit_rpm: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    #: How much may be used of what in a calendar month (UTC).
+    monthly_quotas: (
+        Annotated[
+            dict[Quota, Annotated[int, Meta(ge=0, le=10**15)]],
+            Meta(extra_json_schema={"propertyNames": {"enum": list(get_args(Quota))}}),
+        ]
+        | None
+    ) = None
     #: What model providers may cost in a day (UTC); None leaves it to STATEWAVE_LLM_DAILY_BUDGET_USD and _TOKENS.
     llm_daily_budget_usd: Annotated[float, Meta(ge=0, le=1_000_000)] | None = None
     llm_daily_budget_tokens: Annotated[int, Meta(ge=0, le=10**12)] | None = None

@@ -11,7 +11,7 @@ import msgspec
 from psycopg.rows import class_row
 
 from storage.rows import Episode
-from storage.transactions import Connection, uuid_array
+from storage.transactions import Connection, text_array, uuid_array
 
 _COLUMNS = "id, subject_id, session_id, source, type, payload, metadata, provenance, occurred_at, created_at"
 
@@ -37,10 +37,8 @@ _INSERT_TIMED = _INSERT.format(
     arrays=", %(event_at)s::timestamptz[], %(user_at)s::timestamptz[], %(agent_at)s::text[]",
 )
 
-#: Columns that are sent as one array each.
-_AS_THEY_ARE = (
-    *("id", "subject_id", "session_id", "source", "type", "body", "idempotency_key", "occurred_at", "signals"),
-)
+#: Columns of text that are sent as one array each.
+_TEXTS = ("subject_id", "session_id", "source", "type", "body", "idempotency_key")
 
 _BY_KEYS = f"""
 select idempotency_key, {_COLUMNS}
@@ -129,10 +127,13 @@ def insert_episodes(
         "tenant": tenant_id,
         "now": now,
         "seq": list(sequences),
-        "payload": [row.payload.decode() for row in rows],
-        "metadata": [row.metadata.decode() for row in rows],
-        "provenance": [row.provenance.decode() for row in rows],
-        **{name: [getattr(row, name) for row in rows] for name in _AS_THEY_ARE},
+        "id": uuid_array(row.id for row in rows),
+        "payload": text_array(row.payload.decode() for row in rows),
+        "metadata": text_array(row.metadata.decode() for row in rows),
+        "provenance": text_array(row.provenance.decode() for row in rows),
+        "occurred_at": [row.occurred_at for row in rows],
+        "signals": [row.signals for row in rows],
+        **{name: text_array(getattr(row, name) for row in rows) for name in _TEXTS},
     }
     if any(row.is_timed for row in rows):
         parameters["event_at"] = [row.event_at for row in rows]

@@ -83,6 +83,12 @@ def uuid_array(ids: Iterable[UUID]) -> str:
     return "{" + ",".join([id.hex for id in ids]) + "}"
 
 
+def text_array(texts: Iterable[str | None]) -> str:
+    """A parameter for `%s::text[]`, for the same reason as `uuid_array`."""
+    quoted = ["NULL" if text is None else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"' for text in texts]
+    return "{" + ",".join(quoted) + "}"
+
+
 class _RawJson(Loader):
     """Hands `json` columns on as the text they are: documents are stored to be returned, not to be looked into."""
 

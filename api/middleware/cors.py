@@ -9,6 +9,12 @@ from api.request import ApiRequest
 #: Seconds a browser may remember the answer to a preflight.
 MAX_AGE = "600"
 
+#: Headers of answers that scripts may read.
+_EXPOSED = (
+    "X-Request-ID, Retry-After, RateLimit, RateLimit-Policy, RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset,"
+    " X-Quota-Warning"
+)
+
 _METHODS = "GET, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
@@ -38,7 +44,7 @@ class Cors:
         # With credentials a browser accepts no `*`, so the origin is named.
         response.set_header("Access-Control-Allow-Origin", origin)
         response.set_header("Access-Control-Allow-Credentials", "true")
-        response.set_header("Access-Control-Expose-Headers", "X-Request-ID, Retry-After")
+        response.set_header("Access-Control-Expose-Headers", _EXPOSED)
         response.append_header("Vary", "Origin")
 
     def _allows(self, origin: str | None) -> bool:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.quotas import count_delivery, require_delivery
 from api.schemas.context import ContextCreate
 from pipelines.context import ContextBundle, ContextRequest, assemble_context
 
 
 def create(call: Call) -> ContextBundle:
     asked = call.body
-    return assemble_context(
+    require_delivery(call)
+    bundle = assemble_context(
         call.services,
         call.tenant_id,
         ContextRequest(
@@ -22,6 +24,8 @@ def create(call: Call) -> ContextBundle:
             explain=asked.explain,
         ),
     )
+    count_delivery(call, bundle.token_estimate)
+    return bundle
 
 
 OPERATIONS = [

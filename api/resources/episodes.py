@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.quotas import require_quota
 from api.schemas.episodes import BatchCreate, BatchCreated, EpisodeCreate, EpisodeHeaders
 from pipelines.ingest import append_episodes
 from storage.rows import Episode
 
 
 def create(call: Call) -> Episode:
+    require_quota(call.services, call.request, "episodes")
     key = call.headers.idempotency_key
     episode = call.body.new_episode(default_key=key)
     (stored,) = append_episodes(call.services, call.tenant_id, [episode], request_id=call.request_id)
@@ -16,6 +18,7 @@ def create(call: Call) -> Episode:
 
 
 def create_batch(call: Call) -> BatchCreated:
+    require_quota(call.services, call.request, "episodes", len(call.body.episodes))
     episodes = [episode.new_episode() for episode in call.body.episodes]
     stored = append_episodes(call.services, call.tenant_id, episodes, request_id=call.request_id, batch=True)
     return BatchCreated(episodes_created=len(stored), episodes=stored)

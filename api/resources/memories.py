@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation, Reply
+from api.quotas import require_quota
 from api.schemas.memories import (
     CompileAccepted,
     CompileJob,
@@ -57,6 +58,7 @@ def job(call: Call) -> CompileJob:
 
 def search(call: Call) -> SearchResult:
     query = call.query
+    require_quota(call.services, call.request, "searches")
     outcome = search_memories(
         call.services,
         call.tenant_id,
@@ -66,6 +68,7 @@ def search(call: Call) -> SearchResult:
         semantic=query.semantic,
         limit=query.limit,
     )
+    call.services.usage.count(call.tenant_id, "searches")
     return SearchResult(memories=outcome.memories, search_mode=outcome.search_mode)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from api.operations import Call, Operation
+from api.quotas import count_delivery, require_delivery
 from api.schemas.subjects import SubjectPath
 from api.schemas.support import (
     HandoffCreate,
@@ -46,7 +47,8 @@ def resolutions(call: Call) -> list[Resolution]:
 
 def handoff(call: Call) -> Handoff:
     asked = call.body
-    return hand_over(
+    require_delivery(call)
+    brief = hand_over(
         call.services,
         call.tenant_id,
         subject_id=asked.subject_id,
@@ -54,6 +56,8 @@ def handoff(call: Call) -> Handoff:
         reason=asked.reason,
         max_tokens=asked.max_tokens,
     )
+    count_delivery(call, brief.token_estimate)
+    return brief
 
 
 def health(call: Call) -> SubjectHealth:

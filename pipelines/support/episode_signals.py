@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from pipelines.episode_text import episode_turns
 from pipelines.speakers import AUTHOR_KEYS, ROLES, Role, author, role_of
-from pipelines.temporal_anchor import MESSAGE_TIME_KEYS, episode_anchor, parse_when
+from pipelines.temporal_anchor import episode_anchor, message_time
 from storage.episodes import EpisodeSignal
 
 #: Sources besides the role words that stand for a side (contract: core §7.1, §7.2; both lists, united).
@@ -168,14 +168,8 @@ def _of_messages(payload: Mapping[str, Any]) -> list[Voice]:
         role = role_of(label) if isinstance(label, str) else "unknown"
         if role == "unknown":
             return []
-        voices.append((role, _time_of(message)))
+        voices.append((role, message_time(message)))
     return voices
-
-
-def _time_of(message: Mapping[str, Any]) -> datetime | None:
-    if message.keys().isdisjoint(MESSAGE_TIME_KEYS):
-        return None
-    return next((when for key in MESSAGE_TIME_KEYS if (when := parse_when(message.get(key)))), None)
 
 
 def _of_text(payload: Mapping[str, Any], text: str, source: str, metadata: Mapping[str, Any]) -> list[Voice]:

@@ -8,7 +8,6 @@ create table usage_days (
     primary key (tenant_id, day, meter)
 ) with (fillfactor = 70);
 comment on table usage_days is 'How much of what a tenant used on a day (UTC). Processes add up for some seconds and write once, so no request waits for a row.';
-create index usage_days_day on usage_days (day);
 
 create table provider_calls (
     id uuid primary key,

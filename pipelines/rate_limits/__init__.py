@@ -1,0 +1,1 @@
+"""How many requests an address, a key and a tenant may send."""
