@@ -37,6 +37,7 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 	@$(BIN)/python -m bench
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.llm
+	@$(BIN)/python -m bench.query_cache
 
 bench-scale: $(STAMP_DEV) ## the same over a large database: make bench-scale N=1000000 (some minutes, 4 GB of disk)
 	@$(BIN)/python -m bench.scale $(N)

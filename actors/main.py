@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from periodiq import PeriodiqMiddleware
 
-from actors.broker import build_broker, connect
+from actors.broker import build_broker
 from actors.metrics_server import MetricsServer
 from actors.process import ProcessServices
 from actors.provider_desk import ProviderDeskThreads
@@ -29,7 +27,7 @@ broker = build_broker(
         PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY),
         WorkerPulse(),
         ProcessServices(),
-        ProviderDeskThreads(partial(connect, settings.redis_url)),
+        ProviderDeskThreads(settings),
         MetricsServer(),
     ],
 )

@@ -7,16 +7,20 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import redis
 import structlog
 from dramatiq import Broker, Middleware, Worker
 from dramatiq.brokers.redis import RedisBroker
 from redis.exceptions import RedisError
 
+from actors.broker import connect
 from config.ids import uuid7
+from config.settings import Settings
 from pipelines.providers import desk
 from pipelines.providers.calls import ProviderFailure
-from pipelines.providers.desk import Answer, CompleteCall, Completed, EmbedCall, Failed, HandedIn, RerankCall, Reranked
+from pipelines.providers.desk import Answer, CompleteCall, Completed, EmbedCall, Failed, HandedIn, Reranked
+from pipelines.providers.endpoints import with_key
 
 log = structlog.get_logger()
 
@@ -97,29 +101,34 @@ class DeskThreads:
         pipeline.execute()
 
 
-def answer_call(handed_in: HandedIn) -> Answer:
-    """Make the call."""
+def answer_with(settings: Settings) -> Callable[[HandedIn], Answer]:
+    """Makes calls with the keys of these settings: those who hand calls in send none."""
     from pipelines.providers import adapter
 
-    call = handed_in.call
-    try:
-        if isinstance(call, EmbedCall):
-            made = adapter.embed(call.endpoint, call.texts, dimensions=call.dimensions)
-            data = made.vectors.astype("<f4").tobytes()
-            return desk.Vectors(dimensions=made.vectors.shape[1], data=data, usage=made.usage)
-        if isinstance(call, CompleteCall):
-            return Completed(result=adapter.complete(call.completion))
-        assert isinstance(call, RerankCall)
-        return Reranked(ranking=adapter.rerank(call.endpoint, call.query, call.documents))
-    except ProviderFailure as ex:
-        return Failed(reason=ex.reason, model=ex.model, status=ex.status, retry_after=ex.retry_after, code=ex.code)
+    def answer(handed_in: HandedIn) -> Answer:
+        call = handed_in.call
+        try:
+            if isinstance(call, EmbedCall):
+                endpoint = with_key(settings, call.endpoint)
+                made = adapter.embed(endpoint, call.texts, dimensions=call.dimensions)
+                data = made.vectors.astype("<f4").tobytes()
+                return desk.Vectors(dimensions=made.vectors.shape[1], data=data, usage=made.usage)
+            if isinstance(call, CompleteCall):
+                endpoint = with_key(settings, call.completion.endpoint)
+                return Completed(result=adapter.complete(msgspec.structs.replace(call.completion, endpoint=endpoint)))
+            endpoint = with_key(settings, call.endpoint)
+            return Reranked(ranking=adapter.rerank(endpoint, call.query, call.documents))
+        except ProviderFailure as ex:
+            return Failed(reason=ex.reason, model=ex.model, status=ex.status, retry_after=ex.retry_after, code=ex.code)
+
+    return answer
 
 
 class ProviderDeskThreads(Middleware):
     """Opens the desk in workers that serve `llm`, if LiteLLM is installed there."""
 
-    def __init__(self, client: Callable[[], redis.Redis]) -> None:
-        self._make_client = client
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._desk: DeskThreads | None = None
 
     def after_worker_boot(self, broker: Broker, worker: Worker) -> None:
@@ -128,7 +137,7 @@ class ProviderDeskThreads(Middleware):
         served = worker.consumer_whitelist
         if (served and "llm" not in served) or not isinstance(broker, RedisBroker) or not adapter.is_installed():
             return
-        self._desk = DeskThreads(self._make_client(), answer_call)
+        self._desk = DeskThreads(connect(self._settings.redis_url or ""), answer_with(self._settings))
         self._desk.start()
 
     def before_worker_shutdown(self, broker: Broker, worker: Worker) -> None:

@@ -10,7 +10,8 @@ import structlog
 from config.errors import ModelFailed, ModelMissing, ModelSlow, Unavailable, ValidationFailed
 from config.settings import Settings
 from pipelines.providers.account import Account, charged_to
-from pipelines.providers.calls import Completion, Endpoint, Message, ProviderFailure
+from pipelines.providers.calls import Completion, Message, ProviderFailure
+from pipelines.providers.endpoints import endpoint_of
 from pipelines.services import Services
 
 log = structlog.get_logger()
@@ -64,11 +65,8 @@ def chat(
     if not is_configured(settings) or services.desk is None:
         raise ModelMissing()
     completion = Completion(
-        endpoint=Endpoint(
-            model=settings.litellm_model,
-            api_key=settings.litellm_api_key,
-            api_base=settings.litellm_api_base,
-            timeout_seconds=settings.litellm_timeout_seconds,
+        endpoint=endpoint_of(
+            settings, settings.litellm_model, base=None, timeout_seconds=settings.litellm_timeout_seconds
         ),
         messages=list(messages),
         max_tokens=max_tokens,

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from config.errors import Unavailable
 from config.settings import Settings
 from pipelines.embedding_models import ModelName
-from pipelines.providers.calls import Embeddings, Endpoint
+from pipelines.providers.calls import Embeddings
 from pipelines.providers.desk import ProviderDesk, Urgency
+from pipelines.providers.endpoints import endpoint_of
 
 #: Texts of one call, and characters of all of them: below the limits that providers set.
 BATCH_TEXTS = 96
@@ -39,11 +40,8 @@ class RemoteEmbedder:
         self.dimensions = name.dimensions
         self._query_seconds = settings.embedding_query_timeout_seconds
         self._seconds = settings.litellm_timeout_seconds
-        self._endpoint = Endpoint(
-            model=name.name or "",
-            api_key=settings.litellm_api_key,
-            api_base=settings.litellm_embedding_api_base or settings.litellm_api_base,
-            timeout_seconds=self._seconds,
+        self._endpoint = endpoint_of(
+            settings, name.name or "", base=settings.litellm_embedding_api_base, timeout_seconds=self._seconds
         )
         self._desk = desk
 

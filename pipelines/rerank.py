@@ -15,7 +15,8 @@ import structlog
 
 from pipelines.packing import rank
 from pipelines.providers.account import Account, BudgetExhausted, charged_to
-from pipelines.providers.calls import Endpoint, ProviderFailure, Ranked
+from pipelines.providers.calls import ProviderFailure, Ranked
+from pipelines.providers.endpoints import endpoint_of
 from pipelines.retrieval import Found, microseconds, source_of
 from pipelines.services import Services
 from storage import passage_sources
@@ -45,12 +46,7 @@ def reranked(
         for source, row in zip(sources, map(int, pool), strict=True)
     ]
     seconds = settings.rerank_timeout_seconds
-    endpoint = Endpoint(
-        model=settings.rerank_model,
-        api_key=settings.litellm_api_key,
-        api_base=settings.rerank_api_base or settings.litellm_api_base,
-        timeout_seconds=seconds,
-    )
+    endpoint = endpoint_of(settings, settings.rerank_model, base=settings.rerank_api_base, timeout_seconds=seconds)
     try:
         with charged_to(Account(conn, settings, tenant_id, subject_id)):
             ranking = services.desk.rerank(endpoint, task, documents, timeout_seconds=seconds)

@@ -21,7 +21,7 @@ from pipelines.services import Services
 from storage import runs, subjects
 from storage.rows import Run
 from storage.transactions import operator_transaction, tenant_transaction
-from tests.fixtures.desk import with_provider
+from tests.fixtures.desk import KEY, with_provider
 from tests.fixtures.provider import (
     Behaviour,
     Provider,
@@ -183,3 +183,12 @@ def test_without_budget_memories_are_compiled_and_vectors_come_later(remote: Ser
     with operator_transaction(remote.pool) as conn:
         waiting = conn.execute("select queue, params ->> 'model' from runs where kind = 'embed_subject'").fetchall()
     assert waiting == [("llm", "litellm:openai/words@32")]
+
+
+def test_the_key_is_added_where_the_call_is_made(
+    services: Services, redis_client: redis.Redis, provider: Provider, open_desk: object
+) -> None:
+    remote = with_provider(services, redis_client, provider, litellm_api_key=None)
+    assert remote.embedder is not None
+    remote.embedder.embed_query("hello")
+    assert provider.calls("embeddings")[0].headers["Authorization"] == f"Bearer {KEY}"

@@ -11,6 +11,7 @@ from pipelines.context import ContextBundle, ContextRequest, assemble_context
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.services import Services
 from storage.transactions import operator_transaction
+from tests.fixtures.desk import KEY
 from tests.fixtures.provider import Behaviour, Provider, empty, fails, invalid_json, slow
 
 TENANT = "acme"
@@ -29,6 +30,7 @@ def reranking(remote: Services, services: Services) -> Services:
         embedding_provider="local",
         rerank_model="hosted_vllm/ranker",
         rerank_timeout_seconds=1.0,
+        rerank_api_base=remote.settings.litellm_api_base,
     )
     both = dataclasses.replace(remote, settings=settings, embedder=services.embedder)
     episodes = [
@@ -77,3 +79,8 @@ def test_without_budget_nobody_is_asked(reranking: Services, provider: Provider)
     poor = dataclasses.replace(reranking.settings, llm_daily_budget_tokens=0)
     ask(dataclasses.replace(reranking, settings=poor))
     assert provider.calls("rerank") == []
+
+
+def test_a_key_goes_to_its_own_vendor_and_to_nobody_else(reranking: Services, provider: Provider) -> None:
+    ask(reranking)
+    assert not any(KEY in value for value in provider.calls("rerank")[0].headers.values())
