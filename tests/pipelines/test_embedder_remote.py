@@ -191,4 +191,4 @@ def test_the_key_is_added_where_the_call_is_made(
     remote = with_provider(services, redis_client, provider, litellm_api_key=None)
     assert remote.embedder is not None
     remote.embedder.embed_query("hello")
-    assert provider.calls("embeddings")[0].headers["Authorization"] == f"Bearer {KEY}"
+    assert provider.calls("embeddings")[0].headers["authorization"] == f"Bearer {KEY}"
