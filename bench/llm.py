@@ -32,7 +32,9 @@ _FIRST_LINES = re.compile(r'\{"episode_index":(\d+)[^\n]*\n[^\n]*?"text":"([^"\\
 
 EPISODES_PER_SUBJECT = 60
 #: Calls that so many episodes take, at least.
-CALLS_PER_SUBJECT = 3
+CALLS_PER_SUBJECT = 6
+#: Windows of a few messages: a provider as fast as this one is not given more text than the other stages keep up with.
+WINDOW_CHARS = 1000
 SECONDS = 10.0
 #: Seconds after the queue was resumed until all threads are at work.
 SETTLING_SECONDS = 2.0
@@ -79,6 +81,7 @@ def measure(slots: int, processes: int, threads: int, *, seconds: float) -> Meas
             "litellm_api_base": provider.url,
             "litellm_api_key": "bench",
             "compile_max_concurrency": str(slots),
+            "compile_window_chars": str(WINDOW_CHARS),
             "worker_processes": str(processes),
             "worker_threads": str(threads),
             "tenant_runs_in_flight": str(processes * threads + slots),

@@ -82,6 +82,7 @@ def machine(settings: Settings) -> Iterator[Check]:
     if settings.redis_url is None:
         yield _program("embedded Redis", find_binary)
     yield _model(settings)
+    yield _compiler(settings)
 
 
 def _imports() -> Check:
@@ -182,3 +183,14 @@ def _model(settings: Settings) -> Check:
             "embeddings", f"{type(ex).__name__}: {ex}", "install again: pip install --force-reinstall wordllama"
         )
     return passed("embeddings", f"{embedder.model}, {vectors.shape[1]} dimensions")
+
+
+def _compiler(settings: Settings) -> Check:
+    """Whether what the compiler needs is installed. Nobody is called: that would cost money."""
+    if settings.compiler_type != "llm":
+        return passed("compiler", settings.compiler_type)
+    from pipelines.providers import adapter
+
+    if not adapter.is_installed():
+        return failed("compiler", "llm, without litellm", "install the extra: pip install 'statewave-server[llm]'")
+    return passed("compiler", f"llm: {', '.join(settings.compile_models)}")

@@ -8,12 +8,12 @@ StatewaveError
 ├── NotFound              404
 ├── Conflict              409  try again after `retry_after` seconds, or never
 ├── BodyTooLarge          413
-├── CompilationFailed     502  no model answered; nothing was consumed, and workers try again
+├── RateLimited           429  too many requests within a minute
+├── QuotaExceeded         429  as much as the tenant may use in this month
 ├── ModelFailed           502  the language model gave no answer
 ├── ModelSlow             504  the language model gave no answer in time
 ├── ModelMissing          503  no language model is configured
-├── RateLimited           429  too many requests within a minute
-├── QuotaExceeded         429  as much as the tenant may use in this month
+├── CompilationFailed     502  no model answered; nothing was consumed, and workers try again
 └── Unavailable           503  a backing service is away
 """
 
@@ -107,13 +107,6 @@ class BodyTooLarge(StatewaveError):
     code = "body_too_large"
 
 
-class CompilationFailed(StatewaveError):
-    """The language model could not be reached or gave no usable answer. The episodes wait and are tried again."""
-
-    status = 502
-    code = "compilation_failed"
-
-
 class RateLimited(StatewaveError):
     """More requests than are allowed within a minute."""
 
@@ -126,6 +119,13 @@ class QuotaExceeded(StatewaveError):
 
     status = 429
     code = "quota_exceeded"
+
+
+class CompilationFailed(StatewaveError):
+    """The language model could not be reached or gave no usable answer. The episodes wait and are tried again."""
+
+    status = 502
+    code = "compilation_failed"
 
 
 class Unavailable(StatewaveError):

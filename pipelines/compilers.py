@@ -60,7 +60,7 @@ def draft_waiting(services: Services, run: Run, waiting: Waiting) -> Drafts:
     try:
         return _draft_with(compiler, waiting)
     except ProviderFailure as ex:
-        if not _may_fall_back(services, run, ex):
+        if not may_fall_back(services, run, ex):
             raise
         log.warning("compiled by rules", because=ex.reason, model=ex.model)
         return _by_rules(services, waiting, str(ex))
@@ -72,7 +72,8 @@ def claim_keys_of(conn: Connection, tenant_id: str) -> ClaimKeys:
     return DEFAULT_CLAIM_KEYS.with_additions(added) if added else DEFAULT_CLAIM_KEYS
 
 
-def _may_fall_back(services: Services, run: Run, ex: ProviderFailure) -> bool:
+def may_fall_back(services: Services, run: Run, ex: ProviderFailure) -> bool:
+    """Whether the run goes on without a model now, as `STATEWAVE_COMPILE_FALLBACK` says."""
     if services.settings.compile_fallback != "heuristic":
         return False
     return not ex.transient or ex.reason == "circuit_open" or run.attempts >= ATTEMPTS_BEFORE_FALLBACK

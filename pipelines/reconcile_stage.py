@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import structlog
 
 from pipelines.compilation import DraftMemory, ExistingMemory
-from pipelines.compilers import FALLBACK, RunAnswers, RunAsks, claim_keys_of
+from pipelines.compilers import FALLBACK, RunAnswers, RunAsks, claim_keys_of, may_fall_back
 from pipelines.drafting import Drafts
 from pipelines.llm.reconcile import reconcile
+from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Embedder, Services
 from pipelines.verdicts import Verdict
 from storage import memories, partial_outputs
 from storage.memories import Rival
 from storage.rows import Run
 from storage.transactions import Connection, tenant_transaction
+
+log = structlog.get_logger()
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Verdict]).decode
@@ -40,15 +44,21 @@ def verdicts_about(services: Services, run: Run, drafts: Drafts) -> bytes:
         claim_keys = claim_keys_of(conn, run.tenant_id)
         answers = RunAnswers(services, run, partial_outputs.parts(conn, run))
     active = [stored_memory(rival) for rival in existing if rival.status == "active"]
-    verdicts = reconcile(
-        drafts.memories,
-        active,
-        settings=settings,
-        embedder=_free_embedder(services),
-        claim_keys=claim_keys,
-        ask=RunAsks(services.models, services, run),
-        answers=answers,
-    )
+    try:
+        verdicts = reconcile(
+            drafts.memories,
+            active,
+            settings=settings,
+            embedder=_free_embedder(services),
+            claim_keys=claim_keys,
+            ask=RunAsks(services.models, services, run),
+            answers=answers,
+        )
+    except ProviderFailure as ex:
+        if not may_fall_back(services, run, ex):
+            raise
+        log.warning("not compared with stored memories", because=ex.reason, model=ex.model)
+        verdicts = []
     return _encode(verdicts)
 
 

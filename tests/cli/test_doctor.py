@@ -17,6 +17,7 @@ from cli.doctor import render
 from cli.main import main
 from cli.server_checks import broker, database
 from config.settings import Settings
+from pipelines.providers import adapter
 from tests.fixtures.stack import free_port
 
 
@@ -31,6 +32,15 @@ def healthy(checks: Iterable[Check]) -> bool:
 @pytest.fixture
 def here(settings: Settings, tmp_path: Path) -> Settings:
     return dataclasses.replace(settings, data_dir=str(tmp_path), port=free_port())
+
+
+def test_a_model_that_compiles_needs_its_library(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    models = dataclasses.replace(here, compiler_type="llm", llm_models=("gpt-4o-mini", "ollama/llama3"))
+    assert by_name(machine(models))["compiler"].detail == "llm: gpt-4o-mini, ollama/llama3"
+    monkeypatch.setattr(adapter, "is_installed", lambda: False)
+    check = by_name(machine(models))["compiler"]
+    assert check.status == "fail"
+    assert "statewave-server[llm]" in str(check.remedy)
 
 
 def test_a_good_installation_is_healthy(here: Settings) -> None:

@@ -12,11 +12,12 @@ import redis
 
 from config.settings import Settings
 from pipelines import attempts, compile_stages
+from pipelines.compile import request_compile
 from pipelines.embedders import open_embedder
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.providers.fleet import ModelFleet
 from pipelines.services import Services
-from storage import runs
+from storage import runs, subjects
 from storage.memories import newest_memories
 from storage.rows import Memory, Run
 from storage.transactions import Pool, operator_transaction, tenant_transaction
@@ -50,7 +51,7 @@ def llm_settings(settings: Settings, provider: Provider) -> Settings:
         litellm_api_base=provider.url,
         litellm_api_key="k",
         litellm_timeout_seconds=20.0,
-        compile_wait_seconds=20.0,
+        compile_wait_seconds=60.0,
         auto_compile_after_seconds=None,
     )
 
@@ -97,8 +98,6 @@ def tell(services: Services, *texts: str, role: str = "user", **payload: object)
 
 
 def ask_for_run(services: Services) -> UUID:
-    from pipelines.compile import request_compile
-
     run, _ = request_compile(services, TENANT, SUBJECT, request_id=None)
     return run.id
 
@@ -142,8 +141,6 @@ def contents(services: Services, kind: str | None = "profile_fact") -> list[str]
 
 
 def waiting(services: Services) -> int:
-    from storage import subjects
-
     with tenant_transaction(services.pool, TENANT) as conn:
         progress = subjects.progress(conn, TENANT, SUBJECT)
     assert progress is not None

@@ -174,6 +174,19 @@ def test_a_failure_while_comparing_pays_for_nothing_twice(llm_services: Services
     assert contents(llm_services) == sorted([OLD, NEW])
 
 
+def test_with_a_fallback_memories_are_published_without_being_compared(
+    serve: Callable[..., Services], provider: Provider
+) -> None:
+    services = serve(compile_fallback="heuristic")
+    provider.reply = deciding(lambda candidate, stored: ("ADD", None))
+    tell(services, OLD)
+    compile_all(services)
+    tell(services, NEW)
+    provider.then(lambda server, question: None, behave.fails(401))
+    compile_all(services)
+    assert contents(services) == sorted([OLD, NEW])
+
+
 def test_comparison_can_be_turned_off(serve: Callable[..., Services], provider: Provider) -> None:
     services = serve(reconcile_compile_enabled=False, dedup_compile_enabled=False)
     remembered(services, provider, first("DELETE"))

@@ -136,7 +136,7 @@ def test_a_run_waits_as_long_as_the_provider_asks(llm_services: Services, provid
     provider.then(behave.rate_limited("90"))
     run = work(llm_services, ask_for_run(llm_services))
     with operator_transaction(llm_services.pool) as conn:
-        row = conn.execute("select run_after > now() + interval '80 seconds' from runs where id = %s", (run.id,))
+        row = conn.execute("select run_after > now() + interval '60 seconds' from runs where id = %s", (run.id,))
         assert row.fetchone() == (True,)
 
 
@@ -215,6 +215,27 @@ def test_an_episode_that_a_provider_will_not_read_is_set_aside_alone(
     with operator_transaction(llm_services.pool) as conn:
         [(error,)] = conn.execute("select error from runs where kind = 'compile_episode'").fetchall()
     assert "content_policy" in error
+
+
+def test_what_was_said_is_in_no_log_and_no_error(
+    llm_services: Services, provider: Provider, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tell(llm_services, "My secret is lithium.")
+    run_id = ask_for_run(llm_services)
+    for trouble in (
+        behave.fails(500, message="cannot say lithium"),
+        behave.fails(422, message="lithium is no word"),
+        behave.says("You said lithium, and this is no JSON."),
+    ):
+        provider.always(trouble)
+        forgive(llm_services)
+        assert work(llm_services, run_id, at_once=True).state == "pending"
+    provider.always(None)
+    forgive(llm_services)
+    assert work(llm_services, run_id).state == "completed"
+    with operator_transaction(llm_services.pool) as conn:
+        rows = conn.execute("select error, errors::text, result::text, params::text from runs").fetchall()
+    assert "lithium" not in "".join(capfd.readouterr()) + str(rows)
 
 
 class TestFallback:
@@ -307,10 +328,14 @@ class TestSynchronously:
         tell(llm_services, *STORY)
 
         def doom() -> None:
-            with operator_transaction(llm_services.pool) as conn:
-                conn.execute("update runs set state = 'failed', finished_at = now() where state = 'pending'")
+            doomed = 0
+            while not doomed:
+                with operator_transaction(llm_services.pool) as conn:
+                    doomed = conn.execute(
+                        "update runs set state = 'failed', finished_at = now() where state = 'pending'"
+                    ).rowcount
 
-        timer = threading.Timer(0.1, doom)
+        timer = threading.Thread(target=doom)
         timer.start()
         with pytest.raises(Conflict) as caught:
             compile_now(llm_services, TENANT, SUBJECT, request_id=None)
