@@ -40,6 +40,16 @@ HEARTBEAT_TIMEOUT_MS = 30_000
 MAINTENANCE_CHANCE = 50_000
 
 
+def connect(redis_url: str) -> redis.Redis:
+    """A client of Redis with our patience."""
+    return redis.Redis.from_url(
+        redis_url,
+        socket_timeout=ANSWER_SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        health_check_interval=HEALTH_CHECK_SECONDS,
+    )
+
+
 def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = ()) -> RedisBroker:
     """The broker, set as Dramatiq's global one. Actors must be imported after it.
 
@@ -48,12 +58,7 @@ def build_broker(redis_url: str, *, middleware: Sequence[dramatiq.Middleware] = 
     """
     broker = RedisBroker(
         # A client of our own: the broker's `url` takes no further options.
-        client=redis.Redis.from_url(
-            redis_url,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=CONNECT_SECONDS,
-            health_check_interval=HEALTH_CHECK_SECONDS,
-        ),
+        client=connect(redis_url),
         namespace=NAMESPACE,
         heartbeat_timeout=HEARTBEAT_TIMEOUT_MS,
         maintenance_chance=MAINTENANCE_CHANCE,

@@ -7,6 +7,7 @@ from periodiq import PeriodiqMiddleware
 from actors.broker import build_broker
 from actors.metrics_server import MetricsServer
 from actors.process import ProcessServices
+from actors.provider_desk import ProviderDeskThreads
 from actors.pulse import WorkerPulse
 from config.error_reporting import start_error_reporting
 from config.settings import load_settings
@@ -22,10 +23,16 @@ PERIODIC_SKIP_DELAY = 3600
 
 broker = build_broker(
     settings.redis_url,
-    middleware=[PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY), WorkerPulse(), ProcessServices(), MetricsServer()],
+    middleware=[
+        PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY),
+        WorkerPulse(),
+        ProcessServices(),
+        ProviderDeskThreads(settings),
+        MetricsServer(),
+    ],
 )
 
 # Actors register with the global broker when their modules are imported, so these imports come last.
-from actors import compile, erasure, health, maintenance, portability, webhooks  # noqa: E402
+from actors import compile, embeddings, erasure, health, maintenance, portability, webhooks  # noqa: E402
 
-__all__ = ["broker", "compile", "erasure", "health", "maintenance", "portability", "webhooks"]
+__all__ = ["broker", "compile", "embeddings", "erasure", "health", "maintenance", "portability", "webhooks"]

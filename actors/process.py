@@ -13,6 +13,8 @@ from actors.relay import Relay
 from actors.services import open_services
 from actors.usage_flusher import UsageFlusher
 from config.settings import Settings, load_settings
+from pipelines.chat import is_configured
+from pipelines.compile_runs import queue_of
 from pipelines.providers import adapter
 from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
@@ -102,7 +104,8 @@ class ProcessServices(Middleware):
         # while other threads start.
         settings = load_settings()
         served = worker.consumer_whitelist
-        if settings.compiler_type == "llm" and (not served or "llm" in served):
+        asks = queue_of(settings) == "llm" or is_configured(settings)
+        if asks and (not served or "llm" in served):
             _load_providers()
         try:
             process()

@@ -9,9 +9,12 @@ from redis.retry import Retry
 
 from actors.broker import ANSWER_SECONDS, CONNECT_SECONDS
 from config.settings import Settings
-from pipelines.embedders import open_embedder
+from pipelines.embedders import open_embedder, open_model
+from pipelines.providers.desk import ProviderDesk
 from pipelines.providers.fleet import ModelFleet
+from pipelines.query_vectors import QueryVectors
 from pipelines.services import Services
+from pipelines.terms import use_languages
 from storage.passage_cache import PassageCache
 from storage.transactions import open_pool
 
@@ -37,8 +40,11 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
     """
     if settings.database_url is None:
         raise RuntimeError("STATEWAVE_DATABASE_URL is not set; `statewave up` sets it for the processes it starts")
-    embedder = open_embedder(settings)
-    if embedder is not None:
+    use_languages(settings.language_dir)
+    impatient = impatient_client(settings)
+    desk = ProviderDesk(impatient) if impatient is not None else None
+    embedder = open_embedder(settings, desk=desk)
+    if embedder is not None and not embedder.is_remote:
         # Loading the weights takes longer than a request should: do it before the first one.
         embedder.embed(["ready"])
 
@@ -57,6 +63,9 @@ def open_services(settings: Settings, broker: RedisBroker, *, pool_size: int) ->
         pool=pool,
         embedder=embedder,
         ping_broker=ping,
-        models=ModelFleet(settings, pool, impatient_client(settings)) if settings.compiler_type == "llm" else None,
+        models=ModelFleet(settings, pool, impatient) if settings.compiler_type == "llm" else None,
+        open_model=open_model(settings, desk),
+        desk=desk,
+        query_vectors=QueryVectors(impatient),
         passages=PassageCache(settings.subject_cache_mb * 1024 * 1024) if settings.subject_cache_mb else None,
     )

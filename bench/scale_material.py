@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from bench.conversation import Conversation
 from config.ids import uuid7
 from pipelines.compilation import DraftMemory
-from pipelines.drafting import Waiting, draft_subject
-from pipelines.embedding import embed_waiting
+from pipelines.drafting import Waiting, draft_subject, passages_of_drafts, passages_of_episodes
+from pipelines.embedding import embed_passages
 from pipelines.episode_text import episode_text
 from pipelines.services import Embedder
 from storage.episodes import UncompiledEpisode
@@ -93,13 +93,15 @@ def make_material(
         episode = _episode(rng, told[number % len(told)].text)
         waiting = Waiting(after_seq=0, episodes=[episode], speakers=[])
         drafts = draft_subject(waiting, kind_ttl_days={})
-        embedded = embed_waiting(waiting, drafts, embedder)
+        turns = passages_of_episodes(waiting.episodes, waiting.speakers)
+        embedded = embed_passages(turns, passages_of_drafts(drafts), [embedder])
+        (vectors,) = embedded.vectors
         payloads.append(bytes(episode.payload))
         bodies.append(episode.body)
         memories.append(drafts.memories)
         turn_rows.append(np.arange(rows, rows + embedded.turns))
         memory_rows.append(np.arange(rows + embedded.turns, rows + len(embedded.columns)))
-        parts.append(embedded.columns)
+        parts.append(replace(embedded.columns, scale=vectors.scale, vectors=vectors.vectors))
         rows += len(embedded.columns)
     return Material(payloads, bodies, memories, turn_rows, memory_rows, concatenate(parts), embedder.model)
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "queues": "show what every queue holds, pause or resume one",
     "runs": "list runs, show, retry or cancel one",
     "dead-letters": "list, retry or purge runs that failed for good",
+    "embeddings": "show which embedding model is read, change it, or change it back",
     "memories": "make a memory active again that was superseded",
     "receipts": "verify receipts offline: signatures, and the chain between them",
     "schedules": "show what happens at regular times",

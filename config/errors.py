@@ -10,6 +10,9 @@ StatewaveError
 ├── BodyTooLarge          413
 ├── RateLimited           429  too many requests within a minute
 ├── QuotaExceeded         429  as much as the tenant may use in this month
+├── ModelFailed           502  the language model gave no answer
+├── ModelSlow             504  the language model gave no answer in time
+├── ModelMissing          503  no language model is configured
 ├── CompilationFailed     502  no model answered; nothing was consumed, and workers try again
 └── Unavailable           503  a backing service is away
 """
@@ -130,3 +133,24 @@ class Unavailable(StatewaveError):
 
     status = 503
     code = "service_unavailable"
+
+
+class ModelFailed(StatewaveError):
+    """The language model gave no answer."""
+
+    status = 502
+    code = "upstream_llm_error"
+
+
+class ModelSlow(StatewaveError):
+    """The language model gave no answer in time."""
+
+    status = 504
+    code = "upstream_llm_timeout"
+
+
+class ModelMissing(StatewaveError):
+    """No language model is configured: set STATEWAVE_LITELLM_API_KEY or STATEWAVE_LITELLM_API_BASE."""
+
+    status = 503
+    code = "llm_not_configured"

@@ -176,7 +176,42 @@ class Settings:
         {}, "Days until memories of a kind expire, as a JSON object; empty means never", days_by_kind
     )
     embedding_provider: str = _setting(
-        "local", "`local` (bundled, CPU, no key) or `none` (lexical retrieval only)", choice("local", "none")
+        "local",
+        "`local` (on this machine, no key), `litellm` (a provider's model) or `none` (lexical retrieval only)",
+        choice("local", "litellm", "none"),
+    )
+    embedding_model: str | None = _setting(
+        None,
+        "With `local`: folder of a model to use in place of the bundled one. Installations that hold data change their"
+        " model by `statewave embeddings migrate`",
+        optional_text,
+    )
+    embedding_dimensions: int | None = _setting(
+        None, "Width of a provider's vectors; 1,536 if unset", optional_integer(1, 65_536)
+    )
+    litellm_embedding_model: str = _setting(
+        "text-embedding-3-small", "With `litellm`: the embedding model, by LiteLLM's name of it", text
+    )
+    litellm_embedding_api_base: str | None = _setting(
+        None, "Address of the embedding provider, where it is not `STATEWAVE_LITELLM_API_BASE`", optional_text
+    )
+    embedding_query_timeout_seconds: float = _setting(
+        3.0, "Time a provider has to embed a query; after it, retrieval goes by words alone", seconds(0.05, 20)
+    )
+    rerank_model: str | None = _setting(
+        None,
+        "Reranking model, by LiteLLM's name of it, that puts the best candidates of a context in order",
+        optional_text,
+    )
+    rerank_max_pool: int = _setting(100, "Candidates that the reranking model is shown", integer(2, 1000))
+    rerank_timeout_seconds: float = _setting(
+        1.0, "Time the reranking model has; after it, our own order stands", seconds(0.05, 20)
+    )
+    rerank_api_base: str | None = _setting(
+        None, "Address of the reranking provider, where it is not `STATEWAVE_LITELLM_API_BASE`", optional_text
+    )
+    embedding_keep_days: int = _setting(
+        7, "Days that vectors of the former model are kept for a rollback; 0 keeps them", integer(0, 3650)
     )
     default_max_context_tokens: int = _setting(
         4000, "Token budget of a context request that names none", integer(1, 128_000)
@@ -189,6 +224,9 @@ class Settings:
     )
     template_dir: str | None = _setting(
         None, "Folder of your own memory templates (YAML), beside the bundled ones", optional_text
+    )
+    language_dir: str | None = _setting(
+        None, "Folder of your own language files (TOML), beside the bundled ones", optional_text
     )
     lease_seconds: float = _setting(
         30.0, "Time after which a run whose worker went silent is taken over", seconds(1, 3600)

@@ -44,7 +44,17 @@ WEBHOOK = RetryPolicy(attempts=12, base_seconds=30.0, cap_seconds=21_600.0)
 #: Housekeeping comes again by itself.
 MAINTENANCE = RetryPolicy(attempts=5, base_seconds=1.0, cap_seconds=60.0)
 
-_BY_KIND = {"erasure_proof": MAINTENANCE, "health": HEALTH, "maintenance": MAINTENANCE, "webhook": WEBHOOK}
+#: Two days of trying: a provider's outage must not end a change of the embedding model. Progress begins it anew.
+EMBEDDING = RetryPolicy(attempts=300, base_seconds=1.0, cap_seconds=600.0)
+
+_BY_KIND = {
+    "embed_subject": EMBEDDING,
+    "embedding_change": EMBEDDING,
+    "erasure_proof": MAINTENANCE,
+    "health": HEALTH,
+    "maintenance": MAINTENANCE,
+    "webhook": WEBHOOK,
+}
 
 
 def policy_of(kind: str) -> RetryPolicy:

@@ -13,7 +13,7 @@ from uuid import UUID
 import msgspec
 
 from config.clock import utcnow
-from config.errors import Conflict, NotFound
+from config.errors import CompilationFailed, Conflict, NotFound
 from config.ids import uuid7
 from pipelines import attempts, compile_runs, publication
 from pipelines.compile_runs import COMPILE, queue_of
@@ -23,6 +23,7 @@ from pipelines.embedding import embed_waiting
 from pipelines.labels.suggesting import label_drafts
 from pipelines.policy.evaluation import ANONYMOUS, Caller
 from pipelines.policy.in_force import reading_as
+from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
@@ -61,7 +62,7 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
         Conflict: when somebody else has been compiling the subject for `WAIT_SECONDS`.
         CompilationFailed: when it takes a model, and none answers.
     """
-    if services.settings.compiler_type == "llm":
+    if queue_of(services.settings) == "llm":
         return compile_by_workers(services, tenant_id, subject_id, request_id=request_id)
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
@@ -95,6 +96,8 @@ def _compile_in_place(services: Services, run: Run) -> CompileOutcome:
     except BaseException as ex:
         with contextlib.suppress(*DATABASE_AWAY):
             _hand_over(services, run, ex)
+        if isinstance(ex, ProviderFailure):
+            raise CompilationFailed(retry_after=RETRY_AFTER_SECONDS) from None
         raise
 
 
@@ -113,7 +116,7 @@ def _compile_batch(services: Services, run: Run) -> CompileOutcome:
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
     drafts = label_drafts(draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days), settings)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services, run)
     with reading_transaction(services.pool, run.tenant_id) as (conn, state):
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:

@@ -31,7 +31,8 @@ CRASHES_WHILE_ISOLATING = 1
 
 def queue_of(settings: Settings) -> str:
     """The queue of compile runs: that of the processors, or that of the model providers."""
-    return "llm" if settings.compiler_type == "llm" else "compile"
+    waits = settings.compiler_type == "llm" or settings.embedding_provider == "litellm"
+    return "llm" if waits else "compile"
 
 
 def go_on(conn: Connection, run: Run, *, created: int, remaining: int, notes: Mapping[str, str] = NO_NOTES) -> Run:

@@ -75,7 +75,7 @@ def _compile_next(services: Services, run: Run) -> Run | None:
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=1)
     drafts = draft_waiting(services, run, waiting)
     drafts = label_drafts(drafts, services.settings)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
@@ -110,7 +110,7 @@ def embed(services: Services, run: Run) -> Run | None:
             return None
         drafts = _decode_drafts(labelled)
         waiting = load_waiting(conn, run.tenant_id, subject_of(run), limit=drafts.episodes)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services, run)
     following = RECONCILE if reconcile_stage.is_needed(services, drafts) else PUBLISH
     return _advance(services, run, following, embedded.to_bytes())
 
@@ -166,12 +166,13 @@ def compile_one(services: Services, run: Run) -> Run | None:
         episodes = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=seq - 1, limit=1)
     if progress is None or not episodes:
         return None
-    waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers)
+    models = (progress.embedding_model, *progress.changing_models)
+    waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers, models=models)
     drafts = draft_waiting(services, run, waiting)
     if drafts.failed:
         raise PermanentFailure(drafts.failed[0].error)
     drafts = label_drafts(drafts, services.settings)
-    embedded = embed_waiting(waiting, drafts, services.embedder)
+    embedded = embed_waiting(waiting, drafts, services, run)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(
             conn, run, drafts, embedded, settings=services.settings, now=utcnow(), behind_watermark=True

@@ -25,6 +25,7 @@ from pipelines.passages import turn_line
 from pipelines.policy.in_force import PolicyInForce, reading_on
 from pipelines.policy.notes import load_notes
 from pipelines.policy_decisions import PolicyDecisions
+from pipelines.rerank import reranked
 from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
 from pipelines.services import Services
 from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
@@ -81,6 +82,8 @@ class ContextBundle(msgspec.Struct, kw_only=True, omit_defaults=False):
     receipt_id: str | None = None
     receipt_emitted: bool = False
     explain: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
+    #: With `explain`: `semantic`, or `text_fallback` when the task could not be embedded and words alone decided.
+    search_mode: str | msgspec.UnsetType = msgspec.UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +151,7 @@ def assemble(
             tenant_id,
             request.subject_id,
             task=request.task,
-            embedder=services.embedder,
+            services=services,
             now=now,
             visibility=visibility,
             world=world,
@@ -179,6 +182,7 @@ def assemble(
             header = context_text.with_nothing_related(header, request.max_tokens)
             unrelated = _bundle(request, header, delivered=notes, memories=noted)
             return Assembly(unrelated, now, state.config_text, decisions, found)
+        found = reranked(services, conn, tenant_id, request.subject_id, found, task=request.task, now=now)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
         memories, episodes = _load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
     if request.as_of is None:
@@ -194,6 +198,7 @@ def assemble(
         episodes=episodes,
         earlier=earlier,
         explain=_explain(found, situation, selection) if request.explain else None,
+        search_mode=("semantic" if found.is_semantic else "text_fallback") if request.explain else msgspec.UNSET,
     )
     scores = {item.source: float(found.scores.total[item.row]) for item in reversed(ranked)}
     return Assembly(bundle, now, state.config_text, decisions, found, scores)
@@ -282,6 +287,7 @@ def _bundle(
     episodes: Mapping[UUID, EpisodeWithBody] = _NONE,
     earlier: Sequence[EarlierResolution] = (),
     explain: list[dict[str, Any]] | None = None,
+    search_mode: str | msgspec.UnsetType = msgspec.UNSET,
 ) -> ContextBundle:
     text, tokens, delivered = _within_budget(request, header, delivered)
     ids: dict[Kind, list[UUID]] = defaultdict(list)
@@ -305,6 +311,7 @@ def _bundle(
         token_estimate=tokens,
         sessions=_sessions(included),
         explain=explain if explain is not None else msgspec.UNSET,
+        search_mode=search_mode,
     )
 
 
@@ -353,7 +360,9 @@ def _explain(found: Found, situation: Situation | None, selection: Selection) ->
             "start": int(columns.start[row]),
             "stop": int(columns.stop[row]),
             "score": round(float(scores.total[row]), 4),
-            "signals": signals_of(scores, row) | (situation.signals.of(row) if situation else {}),
+            "signals": signals_of(scores, row)
+            | (situation.signals.of(row) if situation else {})
+            | ({"rerank": found.rerank[row]} if row in found.rerank else {}),
             "tokens": int(columns.tokens[row]),
             "delivered": row in chosen,
             "left_out": selection.left_out.get(row),

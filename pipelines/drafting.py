@@ -22,11 +22,16 @@ _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True):
-    """The oldest episodes of a subject that are not compiled, and whose voices it knows."""
+    """The oldest episodes of a subject that are not compiled, and whose voices it knows.
+
+    `models` are those whose vectors their passages need, the one the subject is read with first; None is the one that
+    the process is configured with.
+    """
 
     after_seq: int
     episodes: list[UncompiledEpisode]
     speakers: list[str]
+    models: tuple[str | None, ...] = (None,)
 
 
 class FailedEpisode(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,7 +64,12 @@ def load_waiting(conn: Connection, tenant_id: str, subject_id: str, *, limit: in
     if progress is None:
         return Waiting(after_seq=0, episodes=[], speakers=[])
     episodes = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=progress.compiled_seq, limit=limit)
-    return Waiting(after_seq=progress.compiled_seq, episodes=episodes, speakers=progress.speakers)
+    return Waiting(
+        after_seq=progress.compiled_seq,
+        episodes=episodes,
+        speakers=progress.speakers,
+        models=(progress.embedding_model, *progress.changing_models),
+    )
 
 
 def draft_subject(waiting: Waiting, *, kind_ttl_days: Mapping[str, int]) -> Drafts:

@@ -30,7 +30,7 @@ def is_transient(ex: BaseException) -> bool:
         # A wrong key or an unknown model is no episode's fault either.
         return ex.reason not in OF_EPISODE
     # psycopg's timeouts of pool and statement, lost connections, deadlocks are all OperationalErrors.
-    return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable))
+    return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable, ProviderFailure))
 
 
 def describe(ex: BaseException) -> str:

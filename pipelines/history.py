@@ -53,7 +53,8 @@ class World(Protocol):
         tenant_id: str,
         subject_id: str,
         *,
-        embedder: Embedder | None,
+        services: Services,
+        model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
     ) -> Candidates | None:
@@ -78,7 +79,8 @@ class Present:
         tenant_id: str,
         subject_id: str,
         *,
-        embedder: Embedder | None,
+        services: Services,
+        model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
     ) -> Candidates | None:
@@ -86,8 +88,9 @@ class Present:
             conn,
             tenant_id,
             subject_id,
-            model=_model(embedder),
-            dimensions=embedder.dimensions if embedder else 0,
+            model=_model(services.embedder),
+            forced_model=model,
+            dimensions_of=lambda name: _dimensions(services.embedder_of(name)),
             waiting_limit=waiting_limit,
             cache=cache,
         )
@@ -105,6 +108,8 @@ class Past:
     watermark: Watermark | None = None
     #: Labels as they were, for replaying a decision; else those of now decide what a caller may see.
     labels_then: bool = False
+    #: Whose vectors the reader ranked with, if that is on record.
+    model: str | None = None
 
     @contextlib.contextmanager
     def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
@@ -127,7 +132,8 @@ class Past:
         tenant_id: str,
         subject_id: str,
         *,
-        embedder: Embedder | None,
+        services: Services,
+        model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
     ) -> Candidates | None:
@@ -139,7 +145,9 @@ class Past:
             _require_whole(self.watermark, then)
         if seen is None or then is None:
             return None
-        columns = self._columns(conn, tenant_id, subject_id, seen, embedder)
+        # Without a record of the model, the vectors that the subject is read with now have to do.
+        model = model or self.model or then.embedding_model or _model(services.embedder)
+        columns = self._columns(conn, tenant_id, subject_id, seen, model, services.embedder_of(model))
         after = max(seen.compiled_seq, seen.last_seq - waiting_limit)
         return Candidates(
             columns=columns,
@@ -147,6 +155,7 @@ class Past:
             waiting=uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit),
             has_resolutions=True,
             watermark=seen,
+            model=model,
         )
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -157,13 +166,17 @@ class Past:
         return Snapshot(facts, None, exists=then is not None, watermark=self.watermark)
 
     def _columns(
-        self, conn: Connection, tenant_id: str, subject_id: str, seen: Watermark, embedder: Embedder | None
+        self,
+        conn: Connection,
+        tenant_id: str,
+        subject_id: str,
+        seen: Watermark,
+        model: str,
+        embedder: Embedder | None,
     ) -> PassageColumns:
         """The first passages, those that ended later as if they had not."""
-        blocks = history.load_blocks(
-            conn, tenant_id, subject_id, model=_model(embedder), blocks=-(-seen.passages // BLOCK)
-        )
-        columns = decode_blocks(blocks, dimensions=embedder.dimensions if embedder else 0)
+        blocks = history.load_blocks(conn, tenant_id, subject_id, model=model, blocks=-(-seen.passages // BLOCK))
+        columns = decode_blocks(blocks, dimensions=_dimensions(embedder))
         if self.watermark is not None and len(columns) < seen.passages:
             raise HistoryGone("passages_missing", "passages that were looked at are no longer stored")
         if len(columns) > seen.passages:
@@ -190,7 +203,8 @@ class NothingStored:
         tenant_id: str,
         subject_id: str,
         *,
-        embedder: Embedder | None,
+        services: Services,
+        model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
     ) -> Candidates | None:
@@ -216,19 +230,20 @@ class TrueThen:
         tenant_id: str,
         subject_id: str,
         *,
-        embedder: Embedder | None,
+        services: Services,
+        model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
     ) -> Candidates | None:
         candidates = self.world.load(
-            conn, tenant_id, subject_id, embedder=embedder, waiting_limit=waiting_limit, cache=cache
+            conn, tenant_id, subject_id, services=services, model=model, waiting_limit=waiting_limit, cache=cache
         )
         if candidates is None:
             return None
         true = history.true_at(conn, tenant_id, subject_id, self.valid_at)
         return replace(
             candidates,
-            columns=_true_columns(candidates, true, self.valid_at, embedder),
+            columns=_true_columns(candidates, true, self.valid_at, services.embedder_of(candidates.model)),
             waiting=[episode for episode in candidates.waiting if episode.occurred_at <= self.valid_at],
         )
 
@@ -282,6 +297,10 @@ def _require_whole(seen: Watermark, then: history.StateThen | None) -> None:
         raise HistoryGone("subject_erased", "the subject was erased after this was delivered")
     if then.erased_since:
         raise HistoryGone("content_erased", "something of the subject was erased after this was delivered")
+
+
+def _dimensions(embedder: Embedder | None) -> int:
+    return embedder.dimensions if embedder else 0
 
 
 def _model(embedder: Embedder | None) -> str:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.chunks import WHOLE, chunk
 from pipelines.episode_text import Turn, episode_text, episode_turns
 from pipelines.speakers import Role, normal_name, speaker_hash
-from pipelines.terms import term_list
+from pipelines.terms import language_of, term_list
 from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
 
@@ -33,6 +33,7 @@ __all__ = [
     "passage_texts",
     "speakers_of",
     "split_episode",
+    "telling_words",
     "turn_line",
 ]
 
@@ -162,9 +163,14 @@ def passage_texts(passages: Sequence[Passage], *, speakers: Collection[str] = ()
     Args:
         speakers: Names stored with the subject, beside those of the passages themselves.
     """
-    named = {word for name in (*speakers, *speakers_of(passages)) for word in normal_name(name).split()}
+    return telling_words([passage.text for passage in passages], speakers=[*speakers, *speakers_of(passages)])
+
+
+def telling_words(texts: Sequence[str], *, speakers: Collection[str]) -> list[str]:
+    """Texts without the commonest words and the words of the speakers' names."""
+    named = {word for name in speakers for word in normal_name(name).split()}
     left_out = _COMMONEST | {word for word in named if len(word) > 1}
-    return [_telling(passage.text, left_out) for passage in passages]
+    return [_telling(text, left_out) for text in texts]
 
 
 def _telling(text: str, left_out: Collection[str]) -> str:
@@ -235,9 +241,15 @@ def _flags(text: str, role: Role) -> Flag:
     flags = _ROLE_FLAG.get(role, Flag(0))
     if text.endswith(("?", "?", "؟")) or text.rstrip("\"')] ").endswith("?"):
         flags |= Flag.IS_QUESTION
-    if _TIME_EXPRESSION.search(text):
+    if _TIME_EXPRESSION.search(text) or _names_time(text):
         flags |= Flag.HAS_TIME_EXPRESSION
     return flags
+
+
+def _names_time(text: str) -> bool:
+    """Whether a text in another language than English has an expression of time."""
+    language = language_of(text)
+    return language is not None and language.time_expression is not None and bool(language.time_expression.search(text))
 
 
 def _title(payload: Mapping[str, Any], text: str) -> str:

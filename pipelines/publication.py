@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from config.settings import Settings
-from pipelines import conflicts, poison, webhook_events
+from pipelines import conflicts, embedding_fill, poison, webhook_events
 from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys
 from pipelines.compilers import claim_keys_of
 from pipelines.conflicts import Resolution
@@ -25,9 +25,8 @@ from pipelines.embedding import EmbeddedPassages
 from pipelines.reconcile_stage import rivals_of, stored_memory
 from pipelines.resolution import Supersession
 from pipelines.verdicts import Verdict, apply
-from storage import memories, passages, runs, subjects
+from storage import memories, passage_vectors, passages, runs, subjects
 from storage.memories import NewMemory
-from storage.passage_columns import take
 from storage.rows import Run
 from storage.transactions import Connection
 
@@ -86,14 +85,9 @@ def publish(
             embedded.turns + np.array([i.index for i in resolution.inserts if i.status == "active"], dtype=np.int64),
         ]
     ).astype(np.int64)
-    passages.append_passages(
-        conn,
-        run.tenant_id,
-        subject_id,
-        take(embedded.columns, kept),
-        stored=progress.passage_count,
-        model=embedded.model,
-    )
+    added = embedded.rows(kept)
+    passages.append_passages(conn, run.tenant_id, subject_id, added.columns, stored=progress.passage_count)
+    passage_vectors.append_vectors(conn, run.tenant_id, subject_id, added.vectors, stored=progress.passage_count)
     passages.end_passages(conn, run.tenant_id, subject_id, _ended(resolution, now))
     subjects.record_publication(
         conn,
@@ -104,7 +98,10 @@ def publish(
         memories=created,
         passages=len(kept),
         speakers=embedded.speakers,
+        embedding_model=embedded.model,
     )
+    if len(kept):
+        embedding_fill.complete_later(conn, run.tenant_id, subject_id, progress, embedded)
     if drafts.episodes:
         webhook_events.memories_compiled(
             conn, settings, run.tenant_id, subject_id, memories_created=created, request_id=run.request_id

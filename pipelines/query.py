@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.dates_named import DateNamed, dates_named
 from pipelines.speakers import normal_name, speaker_hash
-from pipelines.terms import STOP_WORDS, term_list
+from pipelines.terms import STOP_WORDS, language_of, query_terms
 
 _ASKS_WHEN = re.compile(
     r"^\W*(?:when|how long|since when|(?:what|which) (?:date|day|month|year|time)|(?:in|on|by|since) (?:which|what) "
@@ -62,12 +62,19 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
     text = without_names(task, words)
     return Query(
         text=text if named else _without_capitals(text),
-        terms=np.array(list(dict.fromkeys(term_list(text))), dtype=np.uint32),
+        terms=np.array(query_terms(text), dtype=np.uint32),
         speakers=named,
         dates=tuple(dates_named(task, now=now)),
-        asks_when=_ASKS_WHEN.search(task) is not None,
+        asks_when=_asks_when(task),
         asks_list=_ASKS_LIST.search(task) is not None,
     )
+
+
+def _asks_when(task: str) -> bool:
+    if _ASKS_WHEN.search(task):
+        return True
+    language = language_of(task, least=1)
+    return language is not None and language.asks_when is not None and language.asks_when.search(task) is not None
 
 
 def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...], list[str]]:

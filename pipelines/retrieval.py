@@ -5,8 +5,10 @@ Context and semantic search both go through here, so there is one ranking.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 import numpy as np
@@ -19,6 +21,7 @@ from pipelines.history import PRESENT, World
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.policy.visibility import EVERYTHING, Visibility
+from pipelines.providers.account import Account, charged_to
 from pipelines.query import Query, parse_task
 from pipelines.ranking import Scores, match_terms, score
 from pipelines.relatedness import relatedness
@@ -61,6 +64,12 @@ class Found:
     stored: PassageColumns
     #: How much of the subject was seen.
     watermark: Watermark
+    #: False when the task could not be embedded and words alone decided.
+    is_semantic: bool
+    #: What a reranking model said of the rows that it was shown.
+    rerank: Mapping[int, float] = field(default_factory=dict)
+    #: What the vectors were made by; None without an embedder.
+    model: str | None = None
 
 
 def find_passages(
@@ -69,10 +78,11 @@ def find_passages(
     subject_id: str,
     *,
     task: str,
-    embedder: Embedder | None,
+    services: Services,
     now: datetime,
     visibility: Visibility = EVERYTHING,
     world: World = PRESENT,
+    model: str | None = None,
     cache: PassageCache | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
@@ -80,21 +90,26 @@ def find_passages(
     Args:
         visibility: What the caller may see. The rest is left out before anything is scored, so that not even the
             statistics of the ranking depend on it.
+        model: Whose vectors to use, for comparisons; None for the model that the subject is read with.
         cache: Where large subjects are kept between requests.
         world: The subject as it is, or as it stood.
     """
-    candidates = world.load(conn, tenant_id, subject_id, embedder=embedder, waiting_limit=WAITING_EPISODES, cache=cache)
+    candidates = world.load(
+        conn, tenant_id, subject_id, services=services, model=model, waiting_limit=WAITING_EPISODES, cache=cache
+    )
     if candidates is None:
         return None
+    embedder = services.embedder_of(candidates.model)
     stored, speakers = _with_waiting(candidates, embedder)
     columns = visibility.visible_passages(stored)
     if len(columns) < len(stored):
         speakers = _speaking(columns, speakers)
     query = parse_task(task, speakers=speakers, now=now)
-    vector = _embedded(query, embedder)
+    with charged_to(Account(conn, services.settings, tenant_id, subject_id)):
+        vector = _embedded(services, query, embedder)
     matches = match_terms(columns, query.terms)
     scores = score(columns, query, vector, matches=matches)
-    if embedder is None:
+    if len(vector) == 0:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
@@ -108,6 +123,8 @@ def find_passages(
         candidates.has_resolutions,
         stored,
         candidates.watermark,
+        is_semantic=len(vector) > 0,
+        model=candidates.model if embedder else None,
     )
 
 
@@ -121,21 +138,21 @@ def rank_memories(
     kind: str | None,
     limit: int,
     visibility: Visibility = EVERYTHING,
-) -> list[Memory]:
-    """The subject's visible memories, best first for the query."""
+) -> tuple[list[Memory], bool]:
+    """The subject's visible memories, best first for the query, and whether its meaning was part of the ranking."""
     now = utcnow()
     found = find_passages(
         conn,
         tenant_id,
         subject_id,
         task=query,
-        embedder=services.embedder,
+        services=services,
         now=now,
         visibility=visibility,
         cache=services.passages,
     )
     if found is None:
-        return []
+        return [], services.embedder is not None
     wanted = found.columns.kind != Kind.TURN
     if kind is not None:
         wanted &= found.columns.kind == _KINDS.get(kind, Kind.OTHER)
@@ -149,7 +166,8 @@ def rank_memories(
     ids = [source_of(found.columns, int(rows[row])) for row in order]
     stored = memories.memories_by_ids(conn, tenant_id, subject_id, ids)
     ranked = [stored[id] for id in ids if id in stored]
-    return [memory for memory in ranked if is_visible(memory, now) and kind in (None, memory.kind)][:limit]
+    visible = [memory for memory in ranked if is_visible(memory, now) and kind in (None, memory.kind)]
+    return visible[:limit], found.is_semantic
 
 
 def scores_of(scores: Scores, rows: NDArray[np.intp]) -> Scores:
@@ -189,7 +207,11 @@ def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[Pa
         return candidates.columns, candidates.speakers
     passages = passages_of_episodes(candidates.waiting, candidates.speakers)
     speakers = list(dict.fromkeys([*candidates.speakers, *speakers_of(passages)]))
-    vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
+    if embedder is not None and embedder.is_remote:
+        # Found by their words alone until they are compiled: a reader does not wait for somebody else's machine.
+        vectors = np.zeros((len(passages), embedder.dimensions), dtype=np.float32)
+    else:
+        vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
     return concatenate([candidates.columns, columns_of(passages, vectors)]), speakers
 
 
@@ -199,8 +221,10 @@ def _speaking(columns: PassageColumns, speakers: list[str]) -> list[str]:
     return [name for name in speakers if speaker_hash(name) in heard]
 
 
-def _embedded(query: Query, embedder: Embedder | None) -> NDArray[np.float32]:
-    if embedder is None:
-        return np.zeros(0, dtype=np.float32)
-    vector: NDArray[np.float32] = embedder.embed([query.text])[0]
-    return vector
+def _embedded(services: Services, query: Query, embedder: Embedder | None) -> NDArray[np.float32]:
+    """The query's vector; of no length when there is none, or it is not to be had now."""
+    vector = None
+    if embedder is not None:
+        make = partial(embedder.embed_query, query.text)
+        vector = services.query_vectors.of(embedder.model, query.text, make, is_shared=embedder.is_remote)
+    return np.zeros(0, dtype=np.float32) if vector is None else vector

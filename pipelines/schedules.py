@@ -19,7 +19,7 @@ import msgspec
 
 from config.clock import utcnow
 from config.ids import uuid7
-from pipelines import dispatch, retention, webhook_admin
+from pipelines import dispatch, embedding_change, retention, webhook_admin
 from pipelines.receipts.reading import tombstone_expired
 from pipelines.services import Services
 from pipelines.support import health_alerts
@@ -81,6 +81,12 @@ SCHEDULES = (
         every=timedelta(minutes=1),
         catch_up="skip",
         work=lambda services: {"scheduled": health_alerts.sweep(services)},
+    ),
+    Schedule(
+        name="prune-embeddings",
+        every=timedelta(hours=1),
+        offset=timedelta(minutes=37),
+        work=lambda services: {"pruned": embedding_change.prune_old(services)},
     ),
     Schedule(
         name="expire-receipts",

@@ -19,7 +19,7 @@ TEXT_FALLBACK = "text_fallback"
 
 class SearchOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """Memories, best first, and how they were found: `text`, `semantic`, or `text_fallback` when semantic search was
-    asked for and there is no embedder."""
+    asked for and there is no embedder, or it does not answer."""
 
     memories: list[Memory]
     search_mode: str
@@ -52,7 +52,7 @@ def search_memories(
                 conn, tenant_id, subject_id, kind=kind, limit=limit, selection=visibility.listed_memories
             )
         elif with_meaning:
-            found = rank_memories(
+            found, with_meaning = rank_memories(
                 services,
                 conn,
                 tenant_id,

@@ -15,6 +15,8 @@ import numpy as np
 import Stemmer
 from numpy.typing import NDArray
 
+from pipelines.languages import LEAST_HITS, Language, Languages, load_languages
+
 #: Words too common to tell passages apart. Question words are among them: they say what is asked, not what about.
 STOP_WORDS = frozenset(
     """
@@ -44,6 +46,8 @@ _UNSPACED = re.compile(r"[\u0e00-\u0e7f\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\u
 _stemmer = Stemmer.Stemmer("english")
 _stemmer_lock = Lock()
 _remembered: dict[str, tuple[int, ...]] = {}
+_remembered_of: dict[str, dict[str, tuple[int, ...]]] = {}
+_languages: Languages | None = None
 
 
 def hash_word(word: str) -> int:
@@ -51,18 +55,58 @@ def hash_word(word: str) -> int:
     return crc32(word.encode("utf-8", "surrogatepass"))
 
 
+def use_languages(folder: str | None) -> None:
+    """Know the languages of an operator's folder as well; once, at the start of a process.
+
+    Raises:
+        LanguageFileBroken: when a file there cannot be used.
+    """
+    global _languages
+    _languages = load_languages(folder, _prepare, STOP_WORDS)
+
+
+def language_of(text: str, *, least: int = LEAST_HITS) -> Language | None:
+    """The language of a text; None for English, and for what cannot be told."""
+    return _known().of(_PART.findall(_prepare(text)), least=least)
+
+
 def term_list(text: str) -> list[int]:
-    """Hashed stems of a text, in its order, repetitions included.
+    """Hashed stems of a text in its own language, in its order, repetitions included.
 
     Identifiers such as `INV-2043`, `a@b.example` or `10.0.0.1` give their parts and themselves as a whole. Text in
     scripts without spaces gives pairs of neighbouring characters.
     """
+    prepared = _prepare(text)
+    language = _known().of(_PART.findall(prepared))
+    return _terms_of(prepared, language)
+
+
+def query_terms(text: str) -> list[int]:
+    """Hashed stems of a question, without repetitions: in its own language, and as of English, for what was stored
+    before its language was known or could not be told."""
+    prepared = _prepare(text)
+    language = _known().of(_PART.findall(prepared), least=1)
+    own = _terms_of(prepared, language) if language is not None else []
+    if language is None:
+        return list(dict.fromkeys(_terms_of(prepared, None)))
+    as_english = _terms_of(" ".join(w for w in _WORD.findall(prepared) if w not in language.stop_words), None)
+    return list(dict.fromkeys([*own, *as_english]))
+
+
+def _known() -> Languages:
+    global _languages
+    if _languages is None:
+        _languages = load_languages(None, _prepare, STOP_WORDS)
+    return _languages
+
+
+def _terms_of(prepared: str, language: Language | None) -> list[int]:
     out: list[int] = []
-    remembered = _remembered
-    for word in _WORD.findall(_prepare(text)):
+    remembered = _remembered if language is None else _remembered_of.setdefault(language.code, {})
+    for word in _WORD.findall(prepared):
         terms = remembered.get(word)
         if terms is None:
-            terms = _remember(word)
+            terms = _remember(remembered, word, language)
         out += terms
     return out
 
@@ -87,19 +131,19 @@ def _prepare(text: str) -> str:
     return text.lower()
 
 
-def _remember(word: str) -> tuple[int, ...]:
-    terms = tuple(_terms_of_word(word))
-    if len(_remembered) >= _MOST_REMEMBERED:
-        _remembered.clear()
-    _remembered[word] = terms
+def _remember(remembered: dict[str, tuple[int, ...]], word: str, language: Language | None) -> tuple[int, ...]:
+    terms = tuple(_terms_of_word(word, language))
+    if len(remembered) >= _MOST_REMEMBERED:
+        remembered.clear()
+    remembered[word] = terms
     return terms
 
 
-def _terms_of_word(word: str) -> list[int]:
+def _terms_of_word(word: str, language: Language | None) -> list[int]:
     parts = _PART.findall(word)
     terms: list[int] = []
     for part in parts:
-        terms += _terms_of_part(part)
+        terms += _terms_of_part(part, language)
     if len(parts) > 1 and _is_identifier(word):
         terms.append(hash_word(word[:_MOST_WORD_CHARS]))
     return terms
@@ -109,21 +153,23 @@ def _is_identifier(word: str) -> bool:
     return "@" in word or "_" in word or any(char.isdigit() for char in word)
 
 
-def _terms_of_part(part: str) -> list[int]:
-    if part in STOP_WORDS:
+def _terms_of_part(part: str, language: Language | None) -> list[int]:
+    if part in (STOP_WORDS if language is None else language.stop_words):
         return []
     if not part.isascii() and _UNSPACED.search(part):
-        return _terms_of_unspaced(part)
+        return _terms_of_unspaced(part, language)
+    if language is not None:
+        return [hash_word(language.stem(part[:_MOST_WORD_CHARS]))]
     with _stemmer_lock:
         stem = _stemmer.stemWord(part[:_MOST_WORD_CHARS])
     return [hash_word(stem)]
 
 
-def _terms_of_unspaced(part: str) -> list[int]:
+def _terms_of_unspaced(part: str, language: Language | None) -> list[int]:
     terms: list[int] = []
     rest = _UNSPACED.sub(" ", part).split()
     for run in _UNSPACED.findall(part):
         terms += [hash_word(run)] if len(run) == 1 else [hash_word(a + b) for a, b in pairwise(run)]
     for other in rest:
-        terms += _terms_of_part(other)
+        terms += _terms_of_part(other, language)
     return terms

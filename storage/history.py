@@ -45,7 +45,8 @@ select s.created_at,
          order by h.number desc limit 1),
        exists (select 1 from partial_erasures e
                 where e.tenant_id = s.tenant_id and e.subject_id = s.subject_id
-                  and not as_of.stood(e.erased_in, e.erased_at, null, null))
+                  and not as_of.stood(e.erased_in, e.erased_at, null, null)),
+       s.embedding_model
   from subjects s
  where s.tenant_id = %(tenant)s and s.subject_id = %(subject)s
 """
@@ -93,6 +94,8 @@ class StateThen(msgspec.Struct, frozen=True, kw_only=True):
     speakers: list[str]
     #: Whether anything of the subject was erased since: then it cannot be rebuilt.
     erased_since: bool
+    #: Whose vectors the subject is read with now; None where that was never said.
+    embedding_model: str | None
 
 
 class TrueMemory(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +145,7 @@ def state_then(conn: Connection, tenant_id: str, subject_id: str) -> StateThen |
     row = conn.execute(_STATE, {"tenant": tenant_id, "subject": subject_id}).fetchone()
     if row is None:
         return None
-    return StateThen(subject_since=row[0], speakers=row[1] or [], erased_since=row[2])
+    return StateThen(subject_since=row[0], speakers=row[1] or [], erased_since=row[2], embedding_model=row[3])
 
 
 def not_ended(conn: Connection, tenant_id: str, subject_id: str) -> dict[UUID, int]:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import numpy as np
 
-from storage.passage_columns import NEVER, PassageColumns, concatenate, take
+from storage.passage_columns import NEVER, PassageColumns
 from storage.transactions import Connection
 
 #: Passages per block: one block is what an append rewrites, about 90 KB with 256-dimensional vectors.
@@ -50,14 +50,11 @@ select b.passages, b.terms, v.scales, v.vectors
  order by b.block
 """
 
-_SAVE_BLOCK = """
-insert into passage_blocks (tenant_id, subject_id, block, passages, terms) values (%s, %s, %s, %b, %b)
-on conflict (tenant_id, subject_id, block) do update set passages = excluded.passages, terms = excluded.terms
-"""
-
-_SAVE_VECTORS = """
-insert into passage_vectors (tenant_id, subject_id, model, block, scales, vectors) values (%s, %s, %s, %s, %b, %b)
-on conflict (tenant_id, subject_id, model, block) do update set scales = excluded.scales, vectors = excluded.vectors
+# What a new block is made of, or what joins the last one.
+_APPEND = """
+insert into passage_blocks as b (tenant_id, subject_id, block, passages, terms) values (%s, %s, %s, %b, %b)
+on conflict (tenant_id, subject_id, block) do update
+   set passages = b.passages || excluded.passages, terms = b.terms || excluded.terms
 """
 
 _KEEP_END = """
@@ -85,9 +82,11 @@ def decode_blocks(rows: Sequence[StoredBlock], *, dimensions: int) -> PassageCol
     scales, vectors = [], []
     for passages, _, scale, vector in rows:
         count = len(passages) // RECORD.itemsize
-        # A model that came or went while passages were added knows only some of the block.
-        scales.append((scale or b"").ljust(4 * count, b"\0"))
-        vectors.append((vector or b"").ljust(dimensions * count, b"\0"))
+        if not scale or not vector or len(vector) * 4 != len(scale) * dimensions:
+            scale = vector = b""
+        # A model that came or went while passages were added knows only the first of the block.
+        scales.append(scale.ljust(4 * count, b"\0"))
+        vectors.append(vector.ljust(dimensions * count, b"\0"))
     return PassageColumns(
         terms=np.frombuffer(b"".join([row[1] for row in rows]), dtype="<u4"),
         scale=np.frombuffer(b"".join(scales), dtype="<f4"),
@@ -109,37 +108,24 @@ def encode_block(columns: PassageColumns) -> tuple[bytes, bytes, bytes, bytes]:
     )
 
 
-def append_passages(
-    conn: Connection, tenant_id: str, subject_id: str, new: PassageColumns, *, stored: int, model: str
-) -> None:
+def append_passages(conn: Connection, tenant_id: str, subject_id: str, new: PassageColumns, *, stored: int) -> None:
     """Add passages after the `stored` ones the subject has; its last block is completed first.
 
-    Call it with the subject locked or its run held, so that `stored` is still true.
+    Their vectors are added by `storage.passage_vectors`. Call it with the subject locked or its run held, so that
+    `stored` is still true.
     """
     if len(new) == 0:
         return
-    first_block = stored // BLOCK
-    if stored % BLOCK:
-        dimensions = new.vectors.shape[1]
-        tail = load_passages(conn, tenant_id, subject_id, model=model, dimensions=dimensions, from_block=first_block)
-        new = concatenate([tail, new])
-    write_blocks(conn, tenant_id, subject_id, new, first_block=first_block, model=model)
-
-
-def write_blocks(
-    conn: Connection, tenant_id: str, subject_id: str, columns: PassageColumns, *, first_block: int, model: str
-) -> None:
-    """Store the passages as blocks from `first_block` on, replacing what these blocks held."""
-    blocks, vectors = [], []
-    for number, start in enumerate(range(0, len(columns), BLOCK), first_block):
-        rows = np.arange(start, min(start + BLOCK, len(columns)))
-        passages, terms, scale, vector = encode_block(take(columns, rows))
-        blocks.append((tenant_id, subject_id, number, passages, terms))
-        vectors.append((tenant_id, subject_id, model, number, scale, vector))
+    records, terms, _, _ = encode_block(new)
+    ends = np.concatenate([[0], np.cumsum(new.term_counts, dtype=np.int64)])
+    head = min(BLOCK - stored % BLOCK, len(new))
+    rows = []
+    for number, start in enumerate([0, *range(head, len(new), BLOCK)], stored // BLOCK):
+        stop = min(start + BLOCK, len(new)) if start else head
+        part = records[start * RECORD.itemsize : stop * RECORD.itemsize]
+        rows.append((tenant_id, subject_id, number, part, terms[4 * ends[start] : 4 * ends[stop]]))
     with conn.cursor() as cursor:
-        cursor.executemany(_SAVE_BLOCK, blocks)
-        if columns.vectors.shape[1]:
-            cursor.executemany(_SAVE_VECTORS, vectors)
+        cursor.executemany(_APPEND, rows)
 
 
 def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime | None]) -> None:
@@ -172,3 +158,13 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
         )
     with conn.cursor() as cursor:
         cursor.executemany(_KEEP_END, former)
+
+
+def sample_subjects(conn: Connection, seed: str, *, limit: int) -> list[tuple[str, str]]:
+    """(tenant, subject) of some subjects with passages; the same ones for the same seed. Reads all of `subjects`."""
+    rows = conn.execute(
+        "select tenant_id, subject_id from subjects where passage_count > 0"
+        " order by md5(%s || tenant_id || '/' || subject_id) limit %s",
+        (seed, limit),
+    ).fetchall()
+    return [(tenant, subject) for tenant, subject in rows]

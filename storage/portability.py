@@ -40,7 +40,8 @@ update subjects s
        passage_count = (select coalesce(sum(octet_length(b.passages) / {RECORD.itemsize}), 0) from passage_blocks b
                          where b.tenant_id = s.tenant_id and b.subject_id = s.subject_id),
        last_episode_at = greatest(s.last_episode_at, e.newest_at),
-       resolution_version = s.resolution_version + %(resolutions)s
+       resolution_version = s.resolution_version + %(resolutions)s,
+       embedding_model = coalesce(%(model)s, s.embedding_model)
   from (select count(*) as n, count(*) filter (where seq <= (select compiled_seq from subjects
                                                          where tenant_id = %(tenant)s and subject_id = %(subject)s))
                as compiled,
@@ -190,13 +191,20 @@ def newest_seq(conn: Connection, tenant_id: str, subject_id: str) -> tuple[int, 
     return (row[0], row[1]) if row else (0, True)
 
 
-def recount(conn: Connection, tenant_id: str, subject_id: str, *, compiled_seq: int, resolutions: int) -> None:
-    """Make the subject's counters say what is there; episodes up to `compiled_seq` count as compiled."""
+def recount(
+    conn: Connection, tenant_id: str, subject_id: str, *, compiled_seq: int, resolutions: int, model: str | None
+) -> None:
+    """Make the subject's counters say what is there; episodes up to `compiled_seq` count as compiled.
+
+    Args:
+        model: whose vectors the subject is read with from now on; None leaves that as it is.
+    """
     parameters = {
         "tenant": tenant_id,
         "subject": subject_id,
         "compiled_seq": compiled_seq,
         "resolutions": resolutions,
+        "model": model,
     }
     conn.execute(
         "update subjects set compiled_seq = greatest(compiled_seq, %(compiled_seq)s)"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,15 +17,16 @@ from storage.transactions import Connection
 #: Of a large subject only the versions of its blocks: a process that keeps large subjects may have them already.
 _CANDIDATES = """
 select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, s.resolution_version > 0,
-       s.created_at, s.passage_count, pg_current_snapshot()::text,
-       is_large, b.block, b.xmin::text, v.xmin::text,
+       s.created_at, s.passage_count, pg_current_snapshot()::text, is_large,
+       coalesce(%(forced)s::text, s.embedding_model, %(model)s), b.block, b.xmin::text, v.xmin::text,
        case when not is_large then b.passages end, case when not is_large then b.terms end,
        case when not is_large then v.scales end, case when not is_large then v.vectors end
   from (select *, passage_count > %(large)s as is_large from subjects
          where tenant_id = %(tenant)s and subject_id = %(subject)s) s
   left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
   left join passage_vectors v
-    on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block and v.model = %(model)s
+    on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block
+   and v.model = coalesce(%(forced)s::text, s.embedding_model, %(model)s)
  order by b.block
 """
 
@@ -53,6 +54,8 @@ class Candidates:
     waiting: list[UncompiledEpisode]
     has_resolutions: bool
     watermark: Watermark
+    #: What the vectors of the columns were made by.
+    model: str
 
 
 def load_candidates(
@@ -61,19 +64,27 @@ def load_candidates(
     subject_id: str,
     *,
     model: str,
-    dimensions: int,
+    dimensions_of: Callable[[str], int],
     waiting_limit: int,
     cache: PassageCache | None = None,
+    forced_model: str | None = None,
 ) -> Candidates | None:
     """The subject's passages in one statement; None for an unknown subject. Indexes: the primary keys.
 
+    Which model's vectors are read is decided in the same statement, so that those of two are never mixed.
     Only when episodes wait for compilation are the newest `waiting_limit` of them read in a second statement, and
     of a large subject the blocks that the cache does not have.
+
+    Args:
+        model: for a subject that has had no vectors yet.
+        dimensions_of: width of a model's vectors; 0 leaves them out.
+        forced_model: in place of the model that the subject is read with, for comparisons.
     """
     parameters = {
         "tenant": tenant_id,
         "subject": subject_id,
         "model": model,
+        "forced": forced_model,
         "large": _UNLIMITED if cache is None else LARGE,
     }
     with conn.cursor(binary=True) as cursor:
@@ -81,8 +92,9 @@ def load_candidates(
     if not rows:
         return None
     uncompiled, compiled_seq, last_seq, speakers, has_resolutions = rows[0][:5]
-    since, passages, snapshot, is_large = rows[0][5:9]
-    rows = [row[9:] for row in rows if row[9] is not None]
+    since, passages, snapshot, is_large, model = rows[0][5:10]
+    dimensions = dimensions_of(model)
+    rows = [row[10:] for row in rows if row[10] is not None]
     if cache is not None and is_large:
         versions = {block: (version, vectors) for block, version, vectors, *_ in rows}
         read = partial(_read_blocks, conn, (tenant_id, subject_id, model), dimensions)
@@ -106,6 +118,7 @@ def load_candidates(
             last_seq=last_seq,
             snapshot=snapshot,
         ),
+        model=model,
     )
 
 

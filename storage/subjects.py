@@ -70,7 +70,11 @@ select count(*) from subjects
 """
 
 _COMPILE_PROGRESS = """
-select compiled_seq, episode_count - compiled_count as uncompiled, passage_count, speakers
+select compiled_seq, episode_count - compiled_count as uncompiled, passage_count, speakers,
+       coalesce(embedding_model, (select case when rolled_back_at is null then target_model else source_model end
+                                    from embedding_changes order by id desc limit 1)) as embedding_model,
+       coalesce((select array[source_model, target_model] from embedding_changes where state <> 'closed'),
+                '{}') as changing_models
   from subjects where tenant_id = %s and subject_id = %s
 """
 
@@ -80,6 +84,7 @@ update subjects
        compiled_count = compiled_count + %(episodes)s,
        memory_count = memory_count + %(memories)s,
        passage_count = passage_count + %(passages)s,
+       embedding_model = coalesce(embedding_model, %(embedding_model)s),
        speakers = (select coalesce(array_agg(distinct name order by name), '{}')
                      from unnest(speakers || %(speakers)s::text[]) as name)
  where tenant_id = %(tenant)s and subject_id = %(subject)s
@@ -87,12 +92,18 @@ update subjects
 
 
 class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """How far a subject is compiled; `uncompiled` counts the episodes that wait."""
+    """How far a subject is compiled; `uncompiled` counts the episodes that wait.
+
+    `embedding_model` is what the subject is read with; None for a new one while no model was ever changed. While a
+    change of the model is under way or may be taken back, `changing_models` are its two.
+    """
 
     compiled_seq: int
     uncompiled: int
     passage_count: int
     speakers: list[str]
+    embedding_model: str | None
+    changing_models: list[str]
 
 
 class Reservation(NamedTuple):
@@ -163,7 +174,7 @@ def list_subjects(conn: Connection, tenant_id: str, *, limit: int, offset: int) 
 
 def progress(conn: Connection, tenant_id: str, subject_id: str, *, lock: bool = False) -> SubjectProgress | None:
     """How far the subject is compiled; None when nothing is stored of it."""
-    query = _COMPILE_PROGRESS + (" for update" if lock else "")
+    query = _COMPILE_PROGRESS + (" for update of subjects" if lock else "")
     with conn.cursor(row_factory=class_row(SubjectProgress)) as cursor:
         return cursor.execute(query, (tenant_id, subject_id)).fetchone()
 
@@ -178,8 +189,13 @@ def record_publication(
     memories: int,
     passages: int,
     speakers: Sequence[str],
+    embedding_model: str | None = None,
 ) -> None:
-    """Move the compile watermark and the counters by what a compilation published."""
+    """Move the compile watermark and the counters by what a compilation published.
+
+    Args:
+        embedding_model: what the subject is read with from now on, if it has had no vectors so far.
+    """
     conn.execute(
         _PUBLISHED,
         {
@@ -190,6 +206,7 @@ def record_publication(
             "memories": memories,
             "passages": passages,
             "speakers": list(speakers),
+            "embedding_model": embedding_model,
         },
     )
 

@@ -6,6 +6,7 @@ pytest_plugins = [
     "tests.fixtures.environment",
     "tests.fixtures.servers",
     "tests.fixtures.databases",
+    "tests.fixtures.desk",
     "tests.fixtures.faults",
     "tests.fixtures.provider",
     "tests.fixtures.receiver",

@@ -156,6 +156,7 @@ class _Import:
                 compiled_seq=compiled_seq,
                 # A subject that was not there brings its own count of changes.
                 resolutions=0 if fresh and not self._is_1_0 else self._inserted["resolutions"],
+                model=self._model if has_passages else None,
             )
         if self._inserted["resolutions"]:
             due = utcnow() + health_states.QUIET

@@ -10,10 +10,12 @@ from uuid import UUID
 import msgspec
 
 from config.ids import uuid7
+from pipelines import embedding_fill
 from pipelines.embedding import EmbeddedPassages, embed_passages
 from pipelines.passages import Passage, memory_passage, split_episode
-from pipelines.services import Services
-from storage import episodes, memories, new_runs, passages, portability, runs, subjects
+from pipelines.providers.account import Account, charged_to
+from pipelines.services import Embedder, Services
+from storage import episodes, memories, new_runs, passage_vectors, passages, portability, runs, subjects
 from storage.episodes import EpisodeWithBody
 from storage.rows import Memory, Run
 from storage.transactions import Connection, tenant_transaction
@@ -53,12 +55,14 @@ def index(services: Services, run: Run) -> Run | None:
         progress = subjects.progress(conn, run.tenant_id, subject_id)
         turns, others = portability.without_passages(conn, run.tenant_id, subject_id)
     speakers = list(progress.speakers) if progress else []
+    models = (progress.embedding_model, *progress.changing_models) if progress else (None,)
+    embedders = services.embedders_of(models)
     made = 0
     for batch in _batches(turns):
         with tenant_transaction(services.pool, run.tenant_id) as conn:
             found = episodes.episodes_by_ids(conn, run.tenant_id, subject_id, batch)
         split = [passage for id in batch if id in found for passage in _of_episode(found[id], speakers)]
-        made_now = _write(services, run, embed_passages(split, [], services.embedder, speakers=speakers))
+        made_now = _write(services, run, _embedded(services, run, embedders, split, [], speakers))
         if made_now is None:
             return None
         made += made_now
@@ -66,7 +70,7 @@ def index(services: Services, run: Run) -> Run | None:
         with tenant_transaction(services.pool, run.tenant_id) as conn:
             stored = memories.memories_by_ids(conn, run.tenant_id, subject_id, batch)
         told = [_of_memory(stored[id]) for id in batch if id in stored]
-        made_now = _write(services, run, embed_passages([], told, services.embedder, speakers=speakers))
+        made_now = _write(services, run, _embedded(services, run, embedders, [], told, speakers))
         if made_now is None:
             return None
         made += made_now
@@ -76,6 +80,18 @@ def index(services: Services, run: Run) -> Run | None:
     return msgspec.structs.replace(run, state="completed")
 
 
+def _embedded(
+    services: Services,
+    run: Run,
+    embedders: Sequence[Embedder],
+    turns: Sequence[Passage],
+    told: Sequence[Passage],
+    speakers: Sequence[str],
+) -> EmbeddedPassages:
+    with charged_to(Account(services.pool, services.settings, run.tenant_id, run.subject_id, run.id)):
+        return embed_passages(turns, told, embedders, speakers=speakers)
+
+
 def _write(services: Services, run: Run, embedded: EmbeddedPassages) -> int | None:
     """Append the passages; how many, None when the run was lost."""
     subject_id = run.subject_id or ""
@@ -83,14 +99,9 @@ def _write(services: Services, run: Run, embedded: EmbeddedPassages) -> int | No
         progress = subjects.progress(conn, run.tenant_id, subject_id, lock=True)
         if progress is None or not runs.hold(conn, run):
             return None
-        passages.append_passages(
-            conn,
-            run.tenant_id,
-            subject_id,
-            embedded.columns,
-            stored=progress.passage_count,
-            model=embedded.model,
-        )
+        stored = progress.passage_count
+        passages.append_passages(conn, run.tenant_id, subject_id, embedded.columns, stored=stored)
+        passage_vectors.append_vectors(conn, run.tenant_id, subject_id, embedded.vectors, stored=stored)
         subjects.record_publication(
             conn,
             run.tenant_id,
@@ -100,7 +111,10 @@ def _write(services: Services, run: Run, embedded: EmbeddedPassages) -> int | No
             memories=0,
             passages=len(embedded.columns),
             speakers=embedded.speakers,
+            embedding_model=embedded.model,
         )
+        if len(embedded.columns):
+            embedding_fill.complete_later(conn, run.tenant_id, subject_id, progress, embedded)
     return len(embedded.columns)
 
 

@@ -39,7 +39,7 @@ class Correlation(msgspec.Struct, frozen=True, kw_only=True):
     parent_receipt_id: str | None = None
 
 
-def of_context(assembly: Assembly, request: ContextRequest, *, model: str | None) -> Body:
+def of_context(assembly: Assembly, request: ContextRequest) -> Body:
     """The part of a receipt that a context decides."""
     bundle = assembly.bundle
     memories = [*bundle.facts, *bundle.procedures]
@@ -53,7 +53,7 @@ def of_context(assembly: Assembly, request: ContextRequest, *, model: str | None
         "selected_entries": _entries(memories, bundle.episodes, assembly.scores),
         "output": _output(bundle.assembled_context, bundle.token_estimate),
         "request": {"surface": "context", **_builtins(request, without=("explain",))},
-        "retrieval": _retrieval(found.watermark, model, candidates_hash(found, assembly.now)) if found else None,
+        "retrieval": _retrieval(found.watermark, found.model, candidates_hash(found, assembly.now)) if found else None,
     }
 
 

@@ -63,10 +63,9 @@ def with_receipt(
     mode: str = RETRIEVAL,
 ) -> ContextBundle:
     """The bundle, with the id of its receipt if one was written."""
-    embedder = services.embedder
 
     def describe() -> Body:
-        return bodies.of_context(assembly, request, model=embedder.model if embedder else None)
+        return bodies.of_context(assembly, request)
 
     receipt_id = emit(
         services, tenant_id, assembly.tenant_config, describe, assembly.decisions, asked, correlation, mode=mode
@@ -121,7 +120,7 @@ def emit(
             **msgspec.structs.asdict(correlation),
             "mode": mode,
             "tenant_id": tenant_id or None,
-            "region": getattr(services.settings, "region", None),
+            "region": services.settings.region,
             "emission_reason": decision.reason,
             "server_version": _version(),
         }

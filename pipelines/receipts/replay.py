@@ -157,8 +157,7 @@ def _again(services: Services, tenant_id: str, original: Body, memories: Memorie
     else:
         world = world_of(wanted.known_at, wanted.as_of, now=utcnow())
     assembly = assemble(services, tenant_id, wanted, now=now, world=world, policy=_recorded_policy(original))
-    model = services.embedder.model if services.embedder else None
-    return bodies.of_context(assembly, wanted, model=model), assembly.tenant_config, assembly.decisions
+    return bodies.of_context(assembly, wanted), assembly.tenant_config, assembly.decisions
 
 
 def _recorded_policy(original: Body) -> PolicyInForce:
@@ -179,14 +178,17 @@ def _recorded_world(original: Body, known_at: datetime | None, valid_at: datetim
         return NothingStored()
     watermark = msgspec.convert({name: seen[name] for name in Watermark.__struct_fields__}, Watermark)
     written = datetime.fromisoformat(original["created_at"])
-    world: World = Past(known_at or written + CLOCK_SKEW, watermark=watermark, labels_then=True)
+    world: World = Past(
+        known_at or written + CLOCK_SKEW, watermark=watermark, labels_then=True, model=seen.get("model")
+    )
     return TrueThen(world, valid_at) if valid_at is not None else world
 
 
 def _require_model(services: Services, original: Body) -> None:
     seen = original.get("retrieval") or {}
-    model = services.embedder.model if services.embedder else None
-    if seen.get("candidates_hash") and seen.get("model") != model:
+    model = seen.get("model")
+    embedder = services.embedder_of(model) if model else services.embedder
+    if seen.get("candidates_hash") and model != (embedder.model if embedder else None):
         raise unreplayable("model_unavailable", f"it was ranked with the model {seen.get('model')}")
 
 

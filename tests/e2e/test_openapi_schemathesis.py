@@ -45,6 +45,14 @@ NEVER_BY_CHANCE = {
     *("/admin/subjects/bulk-delete", "/admin/export/{subject_id:path}", "/admin/import", "/admin/import/lines"),
 }
 
+#: What this installation, without a language model and with nothing to change, answers to valid requests.
+NOT_HERE = {
+    "/v1/llm/complete": {503},
+    "/admin/embeddings/migrate": {400, 409},
+    "/admin/embeddings/rollback": {404},
+    "/admin/embeddings/prune": {404},
+}
+
 
 def name(operation: Operation) -> str:
     return f"{operation.method} {operation.path}"
@@ -62,7 +70,7 @@ def test_valid_requests_are_answered_as_promised(document: Any, operation: Opera
     # Otherwise the requests were not valid, and nothing was tested. Nobody guesses the id of a thing, though.
     is_guessed = re.search(r"\{(?!subject_id)\w+_id(:path)?\}", operation.path)
     is_never_by_chance = operation.path in POLICY_NEEDED or operation.path in NEVER_BY_CHANCE
-    assert answered & {200, 201, 202} or is_guessed or is_never_by_chance
+    assert answered & NOT_HERE.get(operation.path, {200, 201, 202}) or is_guessed or is_never_by_chance
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -93,12 +101,15 @@ def send(document: Any, operation: Operation, mode: schemathesis.GenerationMode)
         The statuses that were answered.
     """
     answered: set[int] = set()
+    checks = [
+        check for check in CHECKS if check is not not_a_server_error or 503 not in NOT_HERE.get(operation.path, ())
+    ]
     described = document[operation.path.replace(":path}", "}")][operation.method]
 
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
     @given(case=described.as_strategy(generation_mode=mode))
     def holds(case: schemathesis.Case) -> None:
-        answer = case.call_and_validate(headers={"X-Tenant-ID": "schemathesis"}, checks=CHECKS)
+        answer = case.call_and_validate(headers={"X-Tenant-ID": "schemathesis"}, checks=checks)
         answered.add(answer.status_code)
 
     holds()

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from config.ids import uuid7
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, PassageColumns
+from storage.passage_vectors import ModelVectors, append_vectors
 from storage.passages import BLOCK, append_passages, end_passages
-from storage.retrieval import load_candidates
+from storage.retrieval import Candidates, load_candidates
 from storage.transactions import Connection, Pool, statements_sent, tenant_transaction
 
 MODEL, DIMENSIONS = "a-model", 4
@@ -55,13 +56,20 @@ def subject(pool: Pool, tenant_id: str) -> None:
 def append(pool: Pool, tenant_id: str, count: int, *, stored: int, seed: int) -> PassageColumns:
     new = made(count, seed)
     with tenant_transaction(pool, tenant_id) as conn:
-        append_passages(conn, tenant_id, "s", new, stored=stored, model=MODEL)
+        append_passages(conn, tenant_id, "s", new, stored=stored)
+        append_vectors(conn, tenant_id, "s", [ModelVectors(MODEL, new.scale, new.vectors)], stored=stored)
         conn.execute("update subjects set passage_count = %s", (stored + count,))
     return new
 
 
+def candidates(conn: Connection, tenant_id: str, cache: PassageCache | None) -> Candidates | None:
+    return load_candidates(
+        conn, tenant_id, "s", model=MODEL, dimensions_of=lambda model: DIMENSIONS, waiting_limit=1, cache=cache
+    )
+
+
 def read(conn: Connection, tenant_id: str, cache: PassageCache | None) -> PassageColumns:
-    found = load_candidates(conn, tenant_id, "s", model=MODEL, dimensions=DIMENSIONS, waiting_limit=1, cache=cache)
+    found = candidates(conn, tenant_id, cache)
     assert found is not None
     return found.columns
 
@@ -125,7 +133,7 @@ def test_a_subject_that_is_gone_is_not_answered_from_memory(pool: Pool) -> None:
         conn.execute("delete from passage_blocks")
         assert len(read(conn, "t", cache)) == 0
         conn.execute("delete from subjects")
-        assert load_candidates(conn, "t", "s", model=MODEL, dimensions=DIMENSIONS, waiting_limit=1, cache=cache) is None
+        assert candidates(conn, "t", cache) is None
 
 
 def test_what_is_kept_cannot_be_written_to(pool: Pool) -> None:

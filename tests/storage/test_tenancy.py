@@ -11,7 +11,7 @@ from storage import episodes, subjects
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 
 #: What belongs to the installation and to no tenant; the application role sees nothing of it either.
-TABLES_OF_THE_SERVER = {"access_revision", "queue_pauses", "schedules", "schedule_ticks"}
+TABLES_OF_THE_SERVER = {"access_revision", "embedding_changes", "queue_pauses", "schedules", "schedule_ticks"}
 
 
 def store_one(pool: Pool, tenant_id: str) -> None:
