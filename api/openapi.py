@@ -133,7 +133,7 @@ def _described(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
 
 def _responses(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
     answers = {str(status): _response(status, refs[model]) for status, model in operation.answers.items()}
-    statuses = [] if operation.is_public else [400, 401, 403, 429, *operation.errors]
+    statuses = list(operation.errors) if operation.is_public else [400, 401, 403, 429, *operation.errors]
     for status in statuses:
         answers[str(status)] = _response(status, refs[ErrorEnvelope])
     answers["default"] = {**_response(500, refs[ErrorEnvelope]), "description": "Any other failure"}
