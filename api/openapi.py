@@ -141,7 +141,7 @@ def _responses(operation: Operation, refs: dict[Any, Any]) -> dict[str, Any]:
     if operation.streams:
         # One JSON value per line, which no schema of the whole can say.
         answers["200"]["content"][JSON_LINES] = {"schema": {"type": "string"}}
-    statuses = [] if operation.is_public else [400, 401, 403, 429, *operation.errors]
+    statuses = list(operation.errors) if operation.is_public else [400, 401, 403, 429, *operation.errors]
     for status in statuses:
         answers[str(status)] = _response(status, refs[ErrorEnvelope])
     answers["default"] = {**_response(500, refs[ErrorEnvelope]), "description": "Any other failure"}

@@ -65,6 +65,7 @@ OPERATIONS = [
         {200: PublicKeys},
         tag=TAG,
         is_public=True,
+        errors=(429,),
         description="A JSON Web Key Set of the Ed25519 keys. `statewave receipts verify` takes it.",
     ),
     Operation(
