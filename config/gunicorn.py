@@ -5,9 +5,11 @@ Nothing is loaded before the fork: connections and threads do not survive one.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gunicorn.util
 from gunicorn.glogging import Logger
 
 from config.error_reporting import start_error_reporting
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from gunicorn.workers.base import Worker
 
 
+_CODES = {413: "body_too_large", 414: "uri_too_long", 431: "headers_too_large", 500: "internal_error"}
+
+
 class EventLogger(Logger):  # type: ignore[misc]
     """Lets gunicorn's messages take the way of all others, instead of handlers of their own."""
 
@@ -28,6 +33,19 @@ class EventLogger(Logger):  # type: ignore[misc]
         self.error_log.handlers.clear()
         self.error_log.propagate = True
 
+
+def write_envelope(client: Any, status: int, reason: str, message: str) -> None:
+    """Answer what never becomes a request (a line that is too long, headers that are none) as everything else is.
+
+    Stands in for `gunicorn.util.write_error`, which would send a page of HTML.
+    """
+    error = {"code": _CODES.get(status, "bad_request"), "message": message or reason, "details": None}
+    body = json.dumps({"error": {**error, "request_id": None}}).encode()
+    head = f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    gunicorn.util.write_nonblock(client, f"{head}Content-Length: {len(body)}\r\n\r\n".encode("latin-1") + body)
+
+
+gunicorn.util.write_error = write_envelope
 
 _settings = load_settings()
 # Before anything imports a metric, in this process or in those it forks.

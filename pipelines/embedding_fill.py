@@ -7,12 +7,12 @@ subject is switched under its lock, when nothing is lacking: readers see all vec
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from uuid import UUID
 
 import msgspec
 import numpy as np
 
-from config.clock import utcnow
 from config.ids import uuid7
 from pipelines.embedding import EmbeddedPassages
 from pipelines.failures import PermanentFailure
@@ -96,7 +96,7 @@ def fill(services: Services, run: Run) -> Run | None:
         made = fill_subject(services, run.tenant_id, subject_id, embedder, run_id=run.id)
     except BudgetExhausted as ex:
         with tenant_transaction(services.pool, run.tenant_id) as conn:
-            if not runs.postpone(conn, run, delay=ex.resets_at - utcnow()):
+            if not runs.postpone(conn, run, delay=timedelta(seconds=ex.retry_after or 0)):
                 return None
         return msgspec.structs.replace(run, state="pending")
     with tenant_transaction(services.pool, run.tenant_id) as conn:

@@ -27,10 +27,6 @@ class Principal(msgspec.Struct, frozen=True, kw_only=True):
     caller_id: str | None = None
     caller_type: str | None = None
 
-    def caller(self, caller_id: str | None, caller_type: str | None) -> tuple[str | None, str | None]:
-        """Who the caller is: as the key says, where it says anything, else as the request says of itself."""
-        return self.caller_id or caller_id, self.caller_type or caller_type
-
 
 ANONYMOUS = Principal(name="anonymous", kind="anonymous")
 SHARED = Principal(name="shared-key", kind="shared")

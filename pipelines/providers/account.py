@@ -9,7 +9,6 @@ import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -32,10 +31,6 @@ class BudgetExhausted(Unavailable):
 
     status = 429
     code = "budget_exhausted"
-
-    def __init__(self, reason: str, *, resets_at: datetime) -> None:
-        self.resets_at = resets_at
-        super().__init__(reason, retry_after=max(1, int((resets_at - utcnow()).total_seconds())))
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,8 @@ class Account:
             with tenant_transaction(self.to, self.tenant_id) as conn:
                 state = provider_usage.check_budget(conn, self.tenant_id, utcnow(), settings=self.settings)
         if not state.is_allowed:
-            raise BudgetExhausted(state.reason, resets_at=state.resets_at)
+            left = (state.resets_at - utcnow()).total_seconds()
+            raise BudgetExhausted(state.reason, retry_after=max(1, int(left)))
 
     def record(self, kind: Kind, usage: Usage, *, outcome: str) -> None:
         """Keep what a call cost. A database that is away costs the record, not the answer that was paid for."""

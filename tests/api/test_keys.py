@@ -10,8 +10,6 @@ import falcon.testing
 import pytest
 
 from config.clock import utcnow
-from pipelines.principal import ANONYMOUS, Principal
-from pipelines.principal import SHARED as SHARED_PRINCIPAL
 from storage.transactions import Pool, operator_transaction, statements_sent
 from tests.api.conftest import MakeClient
 from tests.api.requests import episode, problems
@@ -307,13 +305,6 @@ def test_a_known_key_costs_no_statement(guarded: falcon.testing.TestClient) -> N
         return statements_sent.get()
 
     assert statements(headers) == statements(as_acme)
-
-
-def test_a_caller_that_comes_with_the_key_counts_more_than_the_requests_own() -> None:
-    bound = Principal(name="k", kind="tenant", caller_type="support_agent")
-    assert bound.caller("ada", "admin") == ("ada", "support_agent")
-    assert SHARED_PRINCIPAL.caller("ada", "admin") == ("ada", "admin")
-    assert ANONYMOUS.caller(None, None) == (None, None)
 
 
 def test_a_caller_is_kept_with_the_key(guarded: falcon.testing.TestClient) -> None:

@@ -76,3 +76,9 @@ def test_head_has_a_length_and_no_body(client: httpx.Client) -> None:
     answer = client.head("/healthz")
     assert answer.headers["content-length"] == str(len(client.get("/healthz").content))
     assert answer.content == b""
+
+
+def test_a_line_that_is_too_long_is_refused_as_everything_is(client: httpx.Client) -> None:
+    answer = client.get("/v1/subjects", params={"limit": "9" * 9000})
+    assert answer.status_code == 414
+    assert answer.json()["error"]["code"] == "uri_too_long"

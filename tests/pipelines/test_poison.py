@@ -203,7 +203,7 @@ def failing(services: Services) -> Services:
     """Services whose embedder does not work."""
 
     class Broken:
-        model, dimensions = "broken", 4
+        model, dimensions, is_remote, reads_sentences = "broken", 4, False, True
 
         def embed(self, texts: Any) -> Any:
             raise RuntimeError("no such model")

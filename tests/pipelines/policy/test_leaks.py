@@ -141,5 +141,5 @@ def test_no_denied_word_appears_anywhere(
 def as_principal(client: Client, principal: Principal, memories: list[dict[str, Any]]) -> dict[str, str]:
     """The operators' views, to somebody who has a key of the tenant."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("api.request.ANONYMOUS", principal)
+        patch.setattr("pipelines.access.ANONYMOUS", principal)
         return views(client, memories)

@@ -15,12 +15,12 @@ from config.clock import utcnow
 from config.errors import ValidationFailed
 from config.settings import Settings
 from pipelines.embedder_local import LocalEmbedder
+from pipelines.erasure import erase_subject
 from pipelines.policy.bundles import upload
 from pipelines.principal import ANONYMOUS
 from pipelines.receipts.reading import body_of, find
 from pipelines.receipts.replay import ReplayOutcome, replay
-from pipelines.services import Services
-from pipelines.subjects import erase_subject
+from pipelines.services import Services, no_other_models
 from pipelines.support.resolutions import record_resolution
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 from tests.pipelines.receipts.stories import (
@@ -220,7 +220,7 @@ def test_after_erasure_it_is_refused_with_the_reason(known: Services) -> None:
     assert refused(known, row) == "unreplayable.content_erased"
     later = receipt(known, ask(known, QUESTIONS[0]))
     assert replay(known, later, memories="as_recorded").diff.context_hash.changed is False
-    erase_subject(known, TENANT, SUBJECT, request_id=None)
+    erase_subject(known, TENANT, SUBJECT)
     assert refused(known, row) == "unreplayable.subject_erased"
     tell(known, "Another Ada altogether.")
     assert refused(known, row) == "unreplayable.subject_erased"
@@ -230,12 +230,11 @@ def test_after_erasure_it_is_refused_with_the_reason(known: Services) -> None:
 def test_another_embedding_model_cannot_rank_the_same(known: Services) -> None:
     row = receipt(known, ask(known, QUESTIONS[0]))
 
-    class Other(LocalEmbedder):
-        @property
-        def model(self) -> str:
-            return "other"
-
-    assert refused(dataclasses.replace(known, embedder=Other()), row) == "unreplayable.model_unavailable"
+    other = LocalEmbedder(model="other")
+    assert (
+        refused(dataclasses.replace(known, embedder=other, open_model=no_other_models), row)
+        == "unreplayable.model_unavailable"
+    )
 
 
 def test_what_was_ranked_must_be_what_is_stored(known: Services) -> None:
