@@ -81,9 +81,6 @@ def use_one_thread_per_product() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     # Many request threads would otherwise each get an arena of their own from the C library.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
-    # And it would keep what a large request needed for ever: beyond this size, memory goes back when it is freed.
-    os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "262144")
-    os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "262144")
 
 
 def require_templates(settings: Settings) -> None:
