@@ -1,7 +1,8 @@
-"""What an enforcing policy costs: context with and without one, in one process, turn and turn about.
+"""What governing costs: a context, one under an enforcing policy, and one with a signed receipt besides.
 
 Two tenants hold the same conversation. One of them has a policy in force and labels on every fifth memory, so that a
-part of every answer is withheld. Requests of both alternate, so that whatever else the machine does happens to both.
+part of every answer is withheld. The three kinds of requests take turns in one process, so that whatever else the
+machine does happens to all of them.
 """
 
 from __future__ import annotations
@@ -15,21 +16,31 @@ from pathlib import Path
 
 from psycopg.types.json import Jsonb
 
-from bench.conversation import Conversation, Turn, load_directory
+from bench.conversation import Conversation, load_directory
 from bench.ingestion import SOURCE
 from config.settings import Settings
 from pipelines.compile import compile_now
-from pipelines.context import ContextRequest, assemble_context
+from pipelines.context import ContextRequest, assemble
 from pipelines.embedders import open_embedder
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.policy import bundles
 from pipelines.principal import SHARED
+from pipelines.receipts import emission
+from pipelines.receipts.body import Correlation
 from pipelines.services import Services
 from storage.embedded_postgres import EmbeddedPostgres
 from storage.migrate import migrate
 from storage.transactions import open_pool, operator_transaction, statements_sent
 
 PLAIN, GOVERNED = "plain", "governed"
+
+#: Kinds of requests: whose tenant, whether a receipt is written, and what they are called in the table.
+KINDS = (
+    (PLAIN, False, "without a policy"),
+    (GOVERNED, False, "under an enforcing policy"),
+    (GOVERNED, True, "the same, with a receipt"),
+)
+SIGNING_KEYS = {"bench": bytes(range(32))}
 SUBJECT = "bench"
 TOKENS = 1000
 
@@ -65,31 +76,39 @@ def main() -> None:
 
 def _measure(database_url: str, told: list[Conversation], requests: int) -> None:
     migrate(database_url)
-    settings = Settings(database_url=database_url)
+    settings = Settings(database_url=database_url, receipt_signing_keys=SIGNING_KEYS)
     pool = open_pool(database_url, size=2)
     services = Services(settings=settings, pool=pool, embedder=open_embedder(settings), ping_broker=lambda: None)
     for tenant in (PLAIN, GOVERNED):
         _tell(services, tenant, told)
     labelled = _govern(services)
     questions = [question.text for conversation in told for question in conversation.questions]
-    seconds: dict[str, list[float]] = {PLAIN: [], GOVERNED: []}
+    seconds: dict[str, list[float]] = {name: [] for _, _, name in KINDS}
     statements: dict[str, int] = {}
     for number in range(-20, requests):
-        for tenant in (PLAIN, GOVERNED) if number % 2 else (GOVERNED, PLAIN):
-            task = questions[number % len(questions)]
-            request = ContextRequest(subject_id=SUBJECT, task=task, max_tokens=TOKENS, caller_type="bench")
+        for turn in range(len(KINDS)):
+            tenant, with_receipt, name = KINDS[(number + turn) % len(KINDS)]
             statements_sent.set(0)
             began = time.perf_counter()
-            assemble_context(services, tenant, request)
+            _ask(services, tenant, questions[number % len(questions)], with_receipt=with_receipt)
             if number >= 0:
-                seconds[tenant].append(time.perf_counter() - began)
-                statements[tenant] = statements_sent.get()
+                seconds[name].append(time.perf_counter() - began)
+                statements[name] = statements_sent.get()
     pool.close()
-    plain, governed = (statistics.median(seconds[tenant]) * 1000 for tenant in (PLAIN, GOVERNED))
     print(f"context of {TOKENS} tokens, {labelled} labelled memories, {requests} requests of each kind")
-    print(f"  without a policy            {plain:7.2f} ms median, {statements[PLAIN]} statements")
-    print(f"  under an enforcing policy   {governed:7.2f} ms median, {statements[GOVERNED]} statements")
-    print(f"  overhead                    {(governed / plain - 1) * 100:+7.1f} %")
+    plain = statistics.median(seconds[KINDS[0][2]])
+    for _, _, name in KINDS:
+        median = statistics.median(seconds[name])
+        overhead = f"{(median / plain - 1) * 100:+.1f} %"
+        print(f"  {name:<28}{median * 1000:7.2f} ms median, {statements[name]} statements {overhead:>9}")
+
+
+def _ask(services: Services, tenant: str, task: str, *, with_receipt: bool) -> None:
+    request = ContextRequest(subject_id=SUBJECT, task=task, max_tokens=TOKENS, caller_type="bench")
+    assembly = assemble(services, tenant, request)
+    if with_receipt:
+        bundle = emission.with_receipt(services, tenant, assembly, request, asked=True, correlation=Correlation())
+        assert bundle.receipt_emitted
 
 
 def _tell(services: Services, tenant: str, told: list[Conversation]) -> None:
@@ -113,16 +132,12 @@ def _tell(services: Services, tenant: str, told: list[Conversation]) -> None:
         pass
 
 
-def _message(turn: Turn) -> dict[str, str]:
-    return {"role": turn.role, "name": turn.speaker, "content": turn.text}
-
-
 def _govern(services: Services) -> int:
     bundles.upload(services, GOVERNED, json.dumps(POLICY), activate=True, principal=SHARED)
     with operator_transaction(services.pool) as conn:
         conn.execute(
             "insert into tenant_configs (tenant_id, config) values (%s, %s)",
-            (GOVERNED, Jsonb({"policy_mode": "enforce"})),
+            (GOVERNED, Jsonb({"policy_mode": "enforce", "receipt_signing_key_id": "bench"})),
         )
         return conn.execute(
             "update memories set sensitivity_labels = array['private'] where id in ("
