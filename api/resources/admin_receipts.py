@@ -83,7 +83,9 @@ def regression(call: Call) -> Regression:
 
 
 def _tenant(call: Call) -> str:
-    return subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+    tenant_id = subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
+    call.request.serve_tenant(tenant_id)
+    return tenant_id
 
 
 def _named_tenant(call: Call) -> str | None:
@@ -100,7 +102,9 @@ def _receipt(call: Call) -> StoredReceipt:
     own = call.principal.tenant_id
     if own is not None:
         return reading.find(call.services, own, call.path.receipt_id)
-    return reading.find_anywhere(call.services, call.path.receipt_id)
+    receipt = reading.find_anywhere(call.services, call.path.receipt_id)
+    call.request.serve_tenant(receipt.tenant_id)
+    return receipt
 
 
 _SUBJECT = "/admin/subjects/{subject_id:path}"

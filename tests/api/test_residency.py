@@ -74,6 +74,25 @@ def test_the_tenant_is_checked_wherever_it_is_named(european: falcon.testing.Tes
     assert [refusal(answer) for answer in answers] == [refused] * len(answers)
 
 
+def test_the_tenant_is_checked_where_only_what_is_found_names_it(european: falcon.testing.TestClient) -> None:
+    european.simulate_post("/v1/episodes", json=episode(), headers=ACME)
+    asked = {"subject_id": episode()["subject_id"], "task": "greet", "emit_receipt": True}
+    receipt_id = european.simulate_post("/v1/context", json=asked, headers=ACME).json["receipt_id"]
+    document = european.simulate_get(f"/admin/export/{asked['subject_id']}").json
+    paths = {
+        f"/admin/receipts/{receipt_id}": "GET",
+        f"/admin/receipts/{receipt_id}/replay": "POST",
+        f"/admin/subjects/{asked['subject_id']}/admin-receipts": "GET",
+    }
+    for path, method in paths.items():
+        assert european.simulate_request(method, path).status_code == 200, path
+    pin(european, "us")
+    for path, method in paths.items():
+        assert refusal(european.simulate_request(method, path)) == (403, "residency.mismatch"), path
+    imported = european.simulate_post("/admin/import", json={"document": document})
+    assert refusal(imported) == (403, "residency.mismatch")
+
+
 @pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz", "/ready", "/v1/version", "/docs", "/openapi.json"])
 def test_some_paths_have_no_tenant(european: falcon.testing.TestClient, path: str) -> None:
     pin(european, "us")
