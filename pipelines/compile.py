@@ -62,7 +62,7 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
         Conflict: when somebody else has been compiling the subject for `WAIT_SECONDS`.
         CompilationFailed: when it takes a model, and none answers.
     """
-    if queue_of(services.settings) == "llm":
+    if queue_of(services.settings) == "llm" or _embeds_slowly(services):
         return compile_by_workers(services, tenant_id, subject_id, request_id=request_id)
     deadline = time.monotonic() + WAIT_SECONDS
     while True:
@@ -85,6 +85,11 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
                 f"subject {subject_id} is being compiled; ask again when that is done", retry_after=RETRY_AFTER_SECONDS
             )
         time.sleep(POLL_SECONDS)
+
+
+def _embeds_slowly(services: Services) -> bool:
+    """Whether a batch takes seconds to embed: too long for a request's process."""
+    return services.embedder is not None and not services.embedder.is_instant
 
 
 def _compile_in_place(services: Services, run: Run) -> CompileOutcome:

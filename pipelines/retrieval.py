@@ -207,8 +207,8 @@ def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[Pa
         return candidates.columns, candidates.speakers
     passages = passages_of_episodes(candidates.waiting, candidates.speakers)
     speakers = list(dict.fromkeys([*candidates.speakers, *speakers_of(passages)]))
-    if embedder is not None and embedder.is_remote:
-        # Found by their words alone until they are compiled: a reader does not wait for somebody else's machine.
+    if embedder is not None and not embedder.is_instant:
+        # Found by their words alone until they are compiled: a reader does not wait for a model.
         vectors = np.zeros((len(passages), embedder.dimensions), dtype=np.float32)
     else:
         vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
@@ -226,5 +226,5 @@ def _embedded(services: Services, query: Query, embedder: Embedder | None) -> ND
     vector = None
     if embedder is not None:
         make = partial(embedder.embed_query, query.text)
-        vector = services.query_vectors.of(embedder.model, query.text, make, is_shared=embedder.is_remote)
+        vector = services.query_vectors.of(embedder.model, query.text, make, is_shared=not embedder.is_instant)
     return np.zeros(0, dtype=np.float32) if vector is None else vector
