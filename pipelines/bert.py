@@ -122,9 +122,7 @@ class BertEncoder:
         self._positions = tensor("embeddings.position_embeddings.weight")
         self._type = tensor("embeddings.token_type_embeddings.weight")[0]
         self._norm = _LayerNorm(tensor, "embeddings.LayerNorm", config.layer_norm_eps)
-        self._layers = [
-            _Layer(tensor, f"encoder.layer.{number}", config) for number in range(config.num_hidden_layers)
-        ]
+        self._layers = [_Layer(tensor, f"encoder.layer.{number}", config) for number in range(config.num_hidden_layers)]
 
     def encode(self, texts: Sequence[Sequence[int]]) -> Matrix:
         """One row per text, (n, hidden_size), not normalised.
@@ -141,10 +139,11 @@ class BertEncoder:
             x = layer(x, lengths)
         starts = np.cumsum([0, *lengths[:-1]])
         if self.pooling == "cls":
-            return x[starts]
-        out: Matrix = np.add.reduceat(x, starts, axis=0)
-        out /= np.asarray(lengths, dtype=np.float32)[:, None]
-        return out
+            first: Matrix = x[starts]
+            return first
+        total: Matrix = np.add.reduceat(x, starts, axis=0)
+        total /= np.asarray(lengths, dtype=np.float32)[:, None]
+        return total
 
 
 def gelu(x: Matrix) -> None:

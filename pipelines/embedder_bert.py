@@ -1,4 +1,4 @@
-"""Sentence encoders of this machine: BERT models in the form that sentence-transformers writes, run by `pipelines.bert`.
+"""Sentence encoders of this machine: BERT models in the form that sentence-transformers writes, run by `bert`.
 
 A folder holds `config.json`, `model.safetensors`, `tokenizer.json` and, where pooling is told, `1_Pooling/config.json`.
 The weights are mapped, so processes share them.
@@ -71,11 +71,12 @@ class BertEmbedder:
 
     is_remote = False
     is_instant = False
-    reads_sentences = True
+    #: It could, but finds better what is asked for without names and the commonest words (docs/ranking.md).
+    reads_sentences = False
 
     def __init__(self, model: str, folder: Path) -> None:
         self.model = model
-        self._folder = folder
+        self.folder = folder
         self._config = config_of(folder)
         self._pooling = _pooling_of(folder)
         self.dimensions = self._config.hidden_size
@@ -114,14 +115,14 @@ class BertEmbedder:
             if self._loaded is None:
                 from tokenizers import Tokenizer  # 20 MB: only where something is embedded
 
-                tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
+                tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
                 tokenizer.no_padding()
-                tokenizer.enable_truncation(_most_pieces(self._folder, self._config))
+                tokenizer.enable_truncation(_most_pieces(self.folder, self._config))
                 self._loaded = tokenizer, self._encoder()
         return self._loaded
 
     def _encoder(self) -> BertEncoder:
-        path = self._folder / "model.safetensors"
+        path = self.folder / "model.safetensors"
         places = tensors_of(path)
 
         def tensor(name: str) -> Matrix:
