@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 import numpy as np
@@ -38,6 +38,13 @@ class BertConfig(msgspec.Struct, frozen=True, kw_only=True):
     hidden_act: Literal["gelu"] = "gelu"
     position_embedding_type: Literal["absolute"] = "absolute"
     layer_norm_eps: float = 1e-12
+
+
+class Rows(Protocol):
+    """A table of which rows are looked up."""
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> Matrix:
+        """The rows of these numbers, (n, columns)."""
 
 
 class _Linear:
@@ -109,16 +116,18 @@ class BertEncoder:
     """A BERT encoder over weights that lie elsewhere. Safe to share between threads.
 
     Args:
-        tensor: Finds a weight by its name in the model's file.
+        words: The vectors of the word pieces, by their numbers.
+        tensor: Finds any other weight by its name in the model's file.
 
     Raises:
         ValueError: when a weight is missing.
     """
 
-    def __init__(self, config: BertConfig, tensor: Callable[[str], Matrix], pooling: Pooling = "mean") -> None:
-        self.config = config
+    def __init__(
+        self, config: BertConfig, words: Rows, tensor: Callable[[str], Matrix], pooling: Pooling = "mean"
+    ) -> None:
         self.pooling = pooling
-        self._words = tensor("embeddings.word_embeddings.weight")
+        self._words = words
         self._positions = tensor("embeddings.position_embeddings.weight")
         self._type = tensor("embeddings.token_type_embeddings.weight")[0]
         self._norm = _LayerNorm(tensor, "embeddings.LayerNorm", config.layer_norm_eps)

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.bert import BertConfig, BertEncoder, Matrix, Pooling
-from pipelines.safetensors_file import map_tensor, tensors_of
+from pipelines.safetensors_file import RowsOfFile, TensorPlace, map_tensor, tensors_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -125,13 +125,17 @@ class BertEmbedder:
         path = self.folder / "model.safetensors"
         places = tensors_of(path)
 
-        def tensor(name: str) -> Matrix:
+        def place(name: str) -> TensorPlace:
             if name not in places:
                 raise ValueError(f"{path} has no tensor {name}")
-            # Of half precision it is copied: products are of single precision.
-            return np.asarray(map_tensor(path, places[name]), dtype=np.float32)
+            return places[name]
 
-        return BertEncoder(self._config, tensor, self._pooling)
+        def tensor(name: str) -> Matrix:
+            # Of half precision it is copied: products are of single precision.
+            return np.asarray(map_tensor(path, place(name)), dtype=np.float32)
+
+        words = RowsOfFile(path, place("embeddings.word_embeddings.weight"))
+        return BertEncoder(self._config, words, tensor, self._pooling)
 
 
 def is_encoder(folder: Path) -> bool:

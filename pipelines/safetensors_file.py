@@ -6,7 +6,10 @@ Tensors are mapped and not read, so processes share them and only what is used t
 from __future__ import annotations
 
 import json
+import math
+import os
 import struct
+import weakref
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,30 @@ def map_tensor(path: Path, place: TensorPlace) -> NDArray[Any]:
         ValueError: when its numbers are of another type, or the file is shorter than its header says.
     """
     return np.memmap(path, dtype=type_of(place), mode="r", offset=place.offset, shape=place.shape)
+
+
+class RowsOfFile:
+    """Rows of a table, read one by one: for one of which few are used at a time.
+
+    Mapped, every row would bring its neighbours into the process, as the kernel maps sixteen pages at once. Safe to
+    share between threads; the file stays open for as long as this is.
+    """
+
+    def __init__(self, path: Path, place: TensorPlace) -> None:
+        self._file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, self._file)
+        self._place = place
+        self._type = np.dtype(type_of(place))
+        if path.stat().st_size < place.offset + math.prod(place.shape) * self._type.itemsize:
+            raise ValueError("the file is shorter than its header says")
+
+    def __getitem__(self, rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        """The rows of these numbers, (n, columns)."""
+        distinct, inverse = np.unique(rows, return_inverse=True)
+        width = self._place.shape[1] * self._type.itemsize
+        read = b"".join([os.pread(self._file, width, self._place.offset + row * width) for row in distinct.tolist()])
+        found: NDArray[np.float32] = np.frombuffer(read, dtype=self._type).reshape(len(distinct), -1)[inverse]
+        return found.astype(np.float32, copy=False)
 
 
 def type_of(place: TensorPlace) -> str:

@@ -203,7 +203,7 @@ def test_the_optional_model_is_the_published_one() -> None:
     assert (found[0] @ found[1:4].T).tolist() == pytest.approx([0.943, 0.695, 0.257], abs=5e-4)
     path = embedder.folder / "model.safetensors"
     weights = {name: map_tensor(path, place) for name, place in tensors_of(path).items() if place.dtype == "F32"}
-    for row, text in zip(found[3:], SENTENCES[3:], strict=True):
+    for row, text in zip(found[3:5], SENTENCES[3:5], strict=True):
         expected = reference(weights, pieces_of(embedder.folder, text, 256), heads=12, layers=6)
         np.testing.assert_allclose(row, expected, atol=1e-5)
 
