@@ -6,12 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
+import structlog
+
 from config.settings import Settings
 from pipelines.embedding_models import BUNDLED, ModelName, parse_model
 from pipelines.services import Embedder
 
 if TYPE_CHECKING:
     from pipelines.providers.desk import ProviderDesk
+
+log = structlog.get_logger()
 
 #: Width of a provider's vectors where none is configured (contract: core §15).
 PROVIDER_DIMENSIONS = 1536
@@ -63,7 +67,8 @@ def open_model(settings: Settings, desk: ProviderDesk | None) -> Callable[[str],
 
         try:
             return open_folder(name)
-        except FolderMissing:
+        except FolderMissing as ex:
+            log.warning("embedding model not to be had", model=model, reason=str(ex))
             return None
 
     return opened

@@ -199,13 +199,12 @@ def test_the_optional_model_is_the_published_one() -> None:
     assert configured_model(configured) == "local:minilm@384"
     embedder = open_embedder(configured)
     assert isinstance(embedder, BertEmbedder)
-    found = embedder.embed(SENTENCES)
+    found = embedder.embed(SENTENCES[:5])
     assert (found[0] @ found[1:4].T).tolist() == pytest.approx([0.943, 0.695, 0.257], abs=5e-4)
     path = embedder.folder / "model.safetensors"
     weights = {name: map_tensor(path, place) for name, place in tensors_of(path).items() if place.dtype == "F32"}
-    for row, text in zip(found[3:5], SENTENCES[3:5], strict=True):
-        expected = reference(weights, pieces_of(embedder.folder, text, 256), heads=12, layers=6)
-        np.testing.assert_allclose(row, expected, atol=1e-5)
+    expected = reference(weights, pieces_of(embedder.folder, SENTENCES[4], 256), heads=12, layers=6)
+    np.testing.assert_allclose(found[4], expected, atol=1e-5)
 
 
 def test_a_missing_optional_model_tells_how_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
