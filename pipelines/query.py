@@ -92,7 +92,8 @@ def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...]
     for name in speakers:
         parts = [part for part in normal_name(name).split() if len(part) > 1 and part in first]
         parts = [part for part in parts if has_capitals or part not in STOP_WORDS]
-        if parts:
+        # A number alone names nobody: "Step 4711:" is taken for a speaker, and the task may ask for order 4711.
+        if not all(part.isdigit() for part in parts):
             found.append((min(first[part] for part in parts), speaker_hash(name)))
             words += parts
     return tuple(dict.fromkeys(hashed for _, hashed in sorted(found))), words

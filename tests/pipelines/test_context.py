@@ -71,6 +71,14 @@ def test_every_part_is_traceable(services: Services) -> None:
     assert {s["session_id"] for s in bundle.sessions} == {e.session_id for e in bundle.episodes}
 
 
+def test_what_a_turn_tells_is_not_told_again_by_its_summary(services: Services) -> None:
+    told(services)
+    bundle = ask(services, "Why did the PDF export fail?")
+    assert "That fixed it, thank you!" in bundle.assembled_context
+    assert bundle.assembled_context.count("That fixed it, thank you!") == 1
+    assert bundle.provenance["summary_ids"] == []
+
+
 def test_an_unknown_subject_gets_its_task_and_nothing_else(services: Services) -> None:
     bundle = ask(services, "Anything?")
     assert bundle.assembled_context == "## Task\nAnything?\n"
