@@ -61,7 +61,9 @@ _NAME_CHARS = 40
 _MOST_DIGITS = 2
 _NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W_][\w.'’-]*){0,3}")
 _WORD = re.compile(r"[^\W_]+")
-_ROLE_BEFORE_LINE = re.compile(r"^(?:user|assistant|agent|system|tool|customer|support): ", re.IGNORECASE | re.MULTILINE)
+_ROLE_BEFORE_LINE = re.compile(
+    r"^(?:user|assistant|agent|system|tool|customer|support): ", re.IGNORECASE | re.MULTILINE
+)
 
 
 def role_of(label: str) -> Role:
