@@ -89,7 +89,7 @@ def _message(request: ApiRequest, ex: falcon.HTTPError) -> str:
         hint = "; no path ends in a slash, unless an id does" if request.path.endswith("/") else ""
         return f"there is nothing at {request.path[:200]!r}{hint}"
     if ex.status_code == 405:
-        return f"{request.method} is not possible here, but {(ex.headers or {}).get('Allow', 'nothing')}"
+        return f"{request.method} is not possible here, but {dict(ex.headers or ()).get('Allow', 'nothing')}"
     return ex.description or ex.title or "the request is not acceptable"
 
 
