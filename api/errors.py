@@ -46,6 +46,9 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
     response.status = falcon.code_to_http_status(error.status)
     response.content_type = falcon.MEDIA_JSON
     response.data = encode(ErrorEnvelope(error=info))
+    if error.status == 401:
+        # RFC 9110, section 15.5.2: it must be said how to authenticate.
+        response.set_header("WWW-Authenticate", "Bearer")
     retry_after = error.retry_after
     if retry_after is None and isinstance(error, Unavailable):
         retry_after = UNAVAILABLE_RETRY_AFTER

@@ -156,6 +156,15 @@ def test_message_37_of_a_long_episode_is_found(services: Services) -> None:
         compile_now(services, "acme", "ada", request_id=None)
 
 
+def test_explain_tells_also_why_nothing_was_delivered(services: Services) -> None:
+    assert ask(services, "Anything?", explain=True).explain == []
+    told(services)
+    bundle = ask(services, "Which pasta recipe uses roasted aubergine and pecorino?", explain=True)
+    assert bundle.episodes == [] and isinstance(bundle.explain, list) and bundle.search_mode == "semantic"
+    assert {candidate["left_out"] for candidate in bundle.explain} == {"unrelated"}
+    assert not any(candidate["delivered"] for candidate in bundle.explain)
+
+
 def test_explain_names_every_candidate_with_its_signals(services: Services) -> None:
     told(services)
     bundle = ask(services, "Why did the PDF export fail?", max_tokens=60, explain=True)
