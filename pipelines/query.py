@@ -20,12 +20,6 @@ _ASKS_WHEN = re.compile(
     r"were|will|does|do|has|had)\b",
     re.I,
 )
-_ASKS_LIST = re.compile(
-    r"\bhow (?:many|much|often)\b|\b(?:what|which) (?:are|were|kinds?|types?|sorts?|all|\w+s)\b"
-    r"|\b(?:all|list|every)\b",
-    re.I,
-)
-
 #: Characters of a task that are read; a longer one is cut for ranking, not for delivery.
 MOST_CHARS = 4_000
 
@@ -46,7 +40,6 @@ class Query:
     dates: tuple[DateNamed, ...]
     """Dates it names."""
     asks_when: bool
-    asks_list: bool
 
 
 def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
@@ -66,7 +59,6 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
         speakers=named,
         dates=tuple(dates_named(task, now=now)),
         asks_when=_asks_when(task),
-        asks_list=_ASKS_LIST.search(task) is not None,
     )
 
 
