@@ -7,9 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_network
-from typing import cast
+from typing import TypeVar, cast
 
 from config import webhooks
+
+_Number = TypeVar("_Number", int, float)
 
 _HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE)
@@ -34,39 +36,27 @@ def boolean(value: str) -> bool:
 
 
 def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"use a whole number from {minimum} to {maximum}") from None
-        if not minimum <= number <= maximum:
-            raise ValueError(f"use a whole number from {minimum} to {maximum}")
-        return number
-
-    return parse
+    return _between(int, minimum, maximum, f"use a whole number from {minimum} to {maximum}")
 
 
 def seconds(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"use seconds from {minimum} to {maximum}") from None
-        if not minimum <= number <= maximum:
-            raise ValueError(f"use seconds from {minimum} to {maximum}")
-        return number
-
-    return parse
+    return _between(float, minimum, maximum, f"use seconds from {minimum} to {maximum}")
 
 
 def number(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
+    return _between(float, minimum, maximum, f"use a number from {minimum:g} to {maximum:g}")
+
+
+def _between(
+    convert: Callable[[str], _Number], minimum: float, maximum: float, remedy: str
+) -> Callable[[str], _Number]:
+    def parse(value: str) -> _Number:
         try:
-            parsed = float(value)
+            parsed = convert(value)
         except ValueError:
-            raise ValueError(f"use a number from {minimum:g} to {maximum:g}") from None
+            raise ValueError(remedy) from None
         if not minimum <= parsed <= maximum:
-            raise ValueError(f"use a number from {minimum:g} to {maximum:g}")
+            raise ValueError(remedy)
         return parsed
 
     return parse
