@@ -144,7 +144,8 @@ def test_an_append_to_a_subject_that_is_erased_before_it_exists_waits(manual: Se
 def _waits_for_a_lock(services: Services) -> bool:
     with operator_transaction(services.pool) as conn:
         waiting = conn.execute(
-            "select 1 from pg_locks join pg_stat_activity using (pid) where not granted and datname = current_database()"
+            "select 1 from pg_locks join pg_stat_activity using (pid)"
+            " where not granted and datname = current_database()"
         )
         return waiting.fetchone() is not None
 
