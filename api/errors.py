@@ -7,6 +7,7 @@ import traceback
 import falcon
 import psycopg
 import structlog
+from psycopg_pool import PoolTimeout
 
 from api.operations import encode
 from api.request import ApiRequest
@@ -18,7 +19,13 @@ log = structlog.get_logger()
 #: Seconds after which a client should try again when a service behind us is away (contract: core §2.5).
 UNAVAILABLE_RETRY_AFTER = 5
 
-_CODES = {400: "bad_request", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large", 415: "bad_request"}
+_CODES = {
+    400: "bad_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "body_too_large",
+    415: "unsupported_media_type",
+}
 
 
 def install(app: falcon.App[ApiRequest, falcon.Response]) -> None:
@@ -39,6 +46,9 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
     response.status = falcon.code_to_http_status(error.status)
     response.content_type = falcon.MEDIA_JSON
     response.data = encode(ErrorEnvelope(error=info))
+    if error.status == 401:
+        # RFC 9110, section 15.5.2: it must be said how to authenticate.
+        response.set_header("WWW-Authenticate", "Bearer")
     retry_after = error.retry_after
     if retry_after is None and isinstance(error, Unavailable):
         retry_after = UNAVAILABLE_RETRY_AFTER
@@ -49,7 +59,20 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
 def write_database_away(response: falcon.Response, ex: psycopg.Error, request_id: str) -> None:
     """Answer that the database is away."""
     log.warning("database away", reason=type(ex).__name__, sqlstate=ex.sqlstate)
-    write(response, Unavailable("the database does not answer; try again in a moment"), request_id)
+    write(response, Unavailable(_why_not(ex)), request_id)
+
+
+def _why_not(ex: psycopg.Error) -> str:
+    match ex:
+        case psycopg.errors.DeadlockDetected() | psycopg.errors.LockNotAvailable():
+            return "another request was changing the same things; try again in a moment"
+        case psycopg.errors.QueryCanceled():
+            return (
+                "the database needed longer than STATEWAVE_STATEMENT_TIMEOUT_SECONDS; ask for less, or try again later"
+            )
+        case PoolTimeout():
+            return "no connection to the database became free in time; try again in a moment"
+    return "the database does not answer; try again in a moment"
 
 
 def _of_ours(request: ApiRequest, response: falcon.Response, ex: StatewaveError, params: object) -> None:
@@ -66,9 +89,10 @@ def _of_framework(request: ApiRequest, response: falcon.Response, ex: falcon.HTT
 
 def _message(request: ApiRequest, ex: falcon.HTTPError) -> str:
     if ex.status_code == 404:
-        return f"there is nothing at {request.path[:200]!r}"
+        hint = "; no path ends in a slash, unless an id does" if request.path.endswith("/") else ""
+        return f"there is nothing at {request.path[:200]!r}{hint}"
     if ex.status_code == 405:
-        return f"{request.method} is not possible here"
+        return f"{request.method} is not possible here, but {dict(ex.headers or ()).get('Allow', 'nothing')}"
     return ex.description or ex.title or "the request is not acceptable"
 
 

@@ -129,8 +129,10 @@ def body_bytes(request: ApiRequest, limit: int) -> bytes:
     Raises:
         BodyTooLarge: when it is, or says it is, longer than `limit` bytes.
         falcon.HTTPBadRequest: when the connection delivers something that is not the body it promised.
+        falcon.HTTPUnsupportedMediaType: when it is compressed.
     """
     env = request.env
+    _require_plain(request)
     length = env.get("CONTENT_LENGTH")
     if length:
         try:
@@ -159,7 +161,9 @@ def body_lines(request: ApiRequest, longest: int) -> Iterator[bytes]:
     Raises:
         BodyTooLarge: when a line is longer than `longest` bytes.
         falcon.HTTPBadRequest: when the connection delivers something that is not the body it promised.
+        falcon.HTTPUnsupportedMediaType: when it is compressed.
     """
+    _require_plain(request)
     rest = b""
     for piece in _pieces(request):
         *lines, rest = (rest + piece).split(b"\n")
@@ -167,6 +171,15 @@ def body_lines(request: ApiRequest, longest: int) -> Iterator[bytes]:
         if len(rest) > longest:
             raise BodyTooLarge(f"A line of the request body is larger than {longest} bytes")
     yield rest
+
+
+def _require_plain(request: ApiRequest) -> None:
+    coding = request.env.get("HTTP_CONTENT_ENCODING", "").strip().lower()
+    if coding not in ("", "identity"):
+        raise falcon.HTTPUnsupportedMediaType(
+            description=f"Content-Encoding {coding[:40]!r} is not read: send the body as it is",
+            headers={"Accept-Encoding": "identity"},
+        )
 
 
 def _pieces(request: ApiRequest) -> Iterator[bytes]:

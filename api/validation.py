@@ -13,7 +13,7 @@ import types
 from collections.abc import Mapping
 from datetime import datetime
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import msgspec
 
@@ -34,6 +34,8 @@ _KINDS = (
     ("Expected `str` matching", "invalid_characters"),
     ("Expected `int` >=", "too_small"),
     ("Expected `int` <=", "too_large"),
+    ("Expected `float` >=", "too_small"),
+    ("Expected `float` <=", "too_large"),
     ("Invalid", "invalid_value"),
 )
 
@@ -116,9 +118,21 @@ class Collector:
         kind = next((kind for start, kind in _KINDS if message.startswith(start)), "wrong_type")
         if kind == "invalid_characters":
             message = _extra(expected, "problem") or message
+        elif not path:
+            message = self._in_plain_words(bare_type(expected)) or message
         if path and "[...]" not in path:
             message = f"{message} (at {path.rstrip('`')})"
         self.add(location, message, kind)
+
+    def _in_plain_words(self, plain: Any) -> str | None:
+        """What is accepted, where the decoder's own words do not tell somebody how to put it right."""
+        if get_origin(plain) is Literal:
+            return f"Expected one of {', '.join(repr(choice) for choice in get_args(plain))}"
+        if plain is datetime:
+            return "Expected a time in ISO 8601, such as 2026-03-14T09:26:53Z"
+        if plain is bool and self._from_text:
+            return "Expected true or false"
+        return None
 
 
 #: Reading the annotations of a model takes longer than reading a value of it.

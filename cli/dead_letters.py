@@ -6,7 +6,7 @@ import argparse
 import sys
 
 from cli.database import operator_pool, show
-from cli.run_arguments import COLUMNS, add_filter, filter_of
+from cli.run_arguments import COLUMNS, add_filter, filter_of, names_some
 from config.errors import StatewaveError
 
 
@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "action", nargs="?", choices=("list", "retry", "purge"), default="list", help="what to do (default: list)"
     )
     add_filter(parser)
+    parser.add_argument("--all", action="store_true", help="let go of all of them: `purge` asks for a filter otherwise")
     parser.add_argument("--limit", type=int, default=50, help="how many are listed at most (default: 50)")
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
 
@@ -24,6 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     from pipelines import operations
 
     which = filter_of(arguments, states=("failed",))
+    if arguments.action == "purge" and not (arguments.all or names_some(which)):
+        asked = "name those to let go of by --kind, --queue, --tenant, --subject or --quarantined, or say --all"
+        print(asked, file=sys.stderr)
+        return 2
     with operator_pool() as pool:
         try:
             if arguments.action == "retry":

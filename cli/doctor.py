@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from cli.checks import Check, failed, installation, machine, passed
+from cli.process import require_files
 from config.settings import ConfigurationError, load_settings
 
 COLOURS = {"ok": 32, "fail": 31, "skipped": 33}
@@ -37,6 +38,7 @@ def all_checks() -> Iterator[Check]:
     yield from installation()
     try:
         settings = load_settings()
+        require_files(settings)
     except ConfigurationError as ex:
         for problem in ex.problems:
             name, _, remedy = problem.partition(": ")

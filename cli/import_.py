@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
                     for done in _documents(services, file, wishes, meter):
                         meter.done(_told(done))
             except (StatewaveError, OSError) as ex:
-                meter.done(f"{path}: {ex}")
+                meter.done(f"{path}: {(ex.strerror if isinstance(ex, OSError) else None) or ex}")
                 failed = True
     return int(failed)
 

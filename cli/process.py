@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 from config.metrics import disown_metrics
-from config.settings import Settings, load_settings, variable
+from config.settings import ConfigurationError, Settings, load_settings, variable
 from storage import embedded_postgres, embedded_redis
 from storage.children import StartFailed
 
@@ -54,13 +54,12 @@ def prepare(process: str, **overrides: object) -> Settings:
             os.environ[variable(name)] = str(value)
     disown_metrics()
     settings = load_settings()
-    require_templates(settings)
+    use_one_thread_per_product()
+    require_files(settings)
     database_url = connected_database(settings)
     os.environ[variable("database_url")] = database_url
     os.environ[variable("redis_url")] = connected_redis(settings)
     use_utc()
-    use_one_thread_per_product()
-    require_embedding_model(settings)
 
     from config.logging import configure_logging
 
@@ -84,24 +83,29 @@ def use_one_thread_per_product() -> None:
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
 
 
-def require_templates(settings: Settings) -> None:
-    """Refuse to start with a memory template that cannot be used.
+def require_files(settings: Settings) -> None:
+    """Refuse to start with files of the operator's that cannot be used: every process would fail, again and again.
 
     Raises:
-        ConfigurationError: naming each broken file with its line.
+        ConfigurationError: naming each broken memory template and language file with its line, or a folder without a
+            model.
     """
+    problems: list[str] = []
     if settings.template_dir is not None:
         from pipelines.template_files import load_templates
 
-        load_templates(settings.template_dir)
+        try:
+            load_templates(settings.template_dir)
+        except ConfigurationError as ex:
+            problems += ex.problems
+    if settings.language_dir is not None:
+        from pipelines.languages import LanguageFileBroken
+        from pipelines.terms import use_languages
 
-
-def require_embedding_model(settings: Settings) -> None:
-    """Refuse to start with an embedding model of one's own that is not here.
-
-    Raises:
-        StartFailed: with what was expected, and how the model is installed.
-    """
+        try:
+            use_languages(settings.language_dir)
+        except LanguageFileBroken as ex:
+            problems.append(f"{variable('language_dir')}: {ex}")
     if settings.embedding_provider == "local" and settings.embedding_model is not None:
         from pipelines.embedder_folders import FolderMissing
         from pipelines.embedders import configured_model
@@ -109,7 +113,9 @@ def require_embedding_model(settings: Settings) -> None:
         try:
             configured_model(settings)
         except FolderMissing as ex:
-            raise StartFailed(str(ex)) from ex
+            problems.append(str(ex))
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def require_schema(database_url: str) -> None:

@@ -34,6 +34,11 @@ def filter_of(arguments: argparse.Namespace, **fields: Any) -> RunFilter:
     )
 
 
+def names_some(which: RunFilter) -> bool:
+    """Whether a filter means less than all runs of its states."""
+    return which != RunFilter(states=which.states)
+
+
 def run_id(value: str) -> UUID:
     """A run's id, for argparse."""
     try:

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.console import Console
-from cli.process import require_embedding_model, require_templates, use_utc
+from cli.process import require_files, use_utc
 from cli.supervisor import Abandoned, Part, Supervisor
 from config.settings import Settings, load_settings, variable
 from storage.children import Cancelled, Child, StartFailed
@@ -46,8 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         if getattr(arguments, name) is not None:
             os.environ[variable(name)] = str(getattr(arguments, name))
     settings = load_settings()
-    require_templates(settings)
-    require_embedding_model(settings)
+    require_files(settings)
     use_utc()
     data_dir = Path(settings.data_dir).resolve()
     console = Console()

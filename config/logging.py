@@ -22,6 +22,7 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from config.log_repeats import Repeats
 from config.settings import Settings
 
 #: Loggers of libraries that say more at INFO than an operator wants to read.
@@ -69,6 +70,7 @@ def configure_logging(settings: Settings, *, process: str | None = None) -> None
     )
     handler = _StandardError()
     handler.setFormatter(formatter)
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_network
-from typing import cast
+from typing import TypeVar, cast
 
 from config import webhooks
+
+_Number = TypeVar("_Number", int, float)
+
+_HEADER_NAME = re.compile(r"[A-Za-z0-9-]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE)
+_SENTRY_DSN = re.compile(r"https?://[^@/\s]+@[^/\s]+/(?:\S*/)?\d+")
 
 
 def text(value: str) -> str:
@@ -29,39 +36,27 @@ def boolean(value: str) -> bool:
 
 
 def integer(minimum: int, maximum: int) -> Callable[[str], int]:
-    def parse(value: str) -> int:
-        try:
-            number = int(value)
-        except ValueError:
-            raise ValueError(f"use a whole number from {minimum} to {maximum}") from None
-        if not minimum <= number <= maximum:
-            raise ValueError(f"use a whole number from {minimum} to {maximum}")
-        return number
-
-    return parse
+    return _between(int, minimum, maximum, f"use a whole number from {minimum} to {maximum}")
 
 
 def seconds(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(f"use seconds from {minimum} to {maximum}") from None
-        if not minimum <= number <= maximum:
-            raise ValueError(f"use seconds from {minimum} to {maximum}")
-        return number
-
-    return parse
+    return _between(float, minimum, maximum, f"use seconds from {minimum} to {maximum}")
 
 
 def number(minimum: float, maximum: float) -> Callable[[str], float]:
-    def parse(value: str) -> float:
+    return _between(float, minimum, maximum, f"use a number from {minimum:g} to {maximum:g}")
+
+
+def _between(
+    convert: Callable[[str], _Number], minimum: float, maximum: float, remedy: str
+) -> Callable[[str], _Number]:
+    def parse(value: str) -> _Number:
         try:
-            parsed = float(value)
+            parsed = convert(value)
         except ValueError:
-            raise ValueError(f"use a number from {minimum:g} to {maximum:g}") from None
+            raise ValueError(remedy) from None
         if not minimum <= parsed <= maximum:
-            raise ValueError(f"use a number from {minimum:g} to {maximum:g}")
+            raise ValueError(remedy)
         return parsed
 
     return parse
@@ -117,6 +112,22 @@ def text_list(value: str) -> tuple[str, ...]:
     return tuple(items)
 
 
+def header_name(value: str) -> str:
+    # Servers drop headers with an underscore, which CGI cannot tell from a hyphen.
+    if not _HEADER_NAME.fullmatch(value):
+        raise ValueError("use letters, digits and hyphens, such as X-Tenant-ID")
+    return value
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """What browsers send as `Origin` (https://fetch.spec.whatwg.org/#origin-header), or `*`."""
+    entries = text_list(value)
+    for entry in entries:
+        if entry not in ("*", "null") and not _ORIGIN.fullmatch(entry):
+            raise ValueError(f"{entry!r} is no origin such as https://app.example.com, which ends before any slash")
+    return entries
+
+
 def network_list(value: str) -> tuple[str, ...]:
     """Addresses and networks, separated by commas or as a JSON list."""
     entries = text_list(value)
@@ -161,6 +172,12 @@ def redis_url(value: str) -> str | None:
     if not value.startswith(("redis://", "rediss://", "unix://")):
         raise ValueError("use redis://host:6379/0, rediss:// or unix://")
     return value
+
+
+def sentry_dsn(value: str) -> str | None:
+    if value and not _SENTRY_DSN.fullmatch(value):
+        raise ValueError("use the DSN that Sentry shows for the project, such as https://key@host/42")
+    return value or None
 
 
 def webhook_url(value: str) -> str | None:

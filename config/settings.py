@@ -22,6 +22,7 @@ from config.setting_parsers import (
     choice,
     database_url,
     days_by_kind,
+    header_name,
     integer,
     network_list,
     number,
@@ -29,9 +30,11 @@ from config.setting_parsers import (
     optional_integer,
     optional_seconds,
     optional_text,
+    origins,
     redis_url,
     region,
     seconds,
+    sentry_dsn,
     text,
     text_list,
     webhook_events,
@@ -80,12 +83,12 @@ class Settings:
     allow_query_api_key: bool = _setting(
         False, "Accept `?api_key=` as well; off because query strings end up in access logs", boolean
     )
-    tenant_header: str = _setting("X-Tenant-ID", "Header that names the tenant", text)
+    tenant_header: str = _setting("X-Tenant-ID", "Header that names the tenant", header_name)
     require_tenant: bool = _setting(False, "Refuse requests without a tenant header", boolean)
     region: str | None = _setting(
         None, "Region that this server is in; tenants pinned to another are refused. Unset serves all", region
     )
-    cors_origins: tuple[str, ...] = _setting(("*",), "Origins that browsers may call from, as a JSON list", text_list)
+    cors_origins: tuple[str, ...] = _setting(("*",), "Origins that browsers may call from, as a JSON list", origins)
     max_body_bytes: int = _setting(16 * 1024 * 1024, "Largest request body accepted, in bytes", integer(1024, 1024**3))
     api_workers: int = _setting(2, "API processes", integer(1, 128))
     api_threads: int = _setting(8, "Request threads of each API process", integer(1, 256))
@@ -306,7 +309,7 @@ class Settings:
     )
     log_format: str = _setting("text", "`text` for a terminal, `json` for a log collector", choice("text", "json"))
     log_level: str = _setting("INFO", "Lowest level that is logged", choice("DEBUG", "INFO", "WARNING", "ERROR"))
-    sentry_dsn: str | None = _setting(None, "Sentry project that errors are reported to", optional_text)
+    sentry_dsn: str | None = _setting(None, "Sentry project that errors are reported to", sentry_dsn)
 
     @property
     def compile_models(self) -> tuple[str, ...]:

@@ -10,8 +10,8 @@ from config.settings import Settings, variable
 #: Values of these are secrets: a table says only whether they are set.
 SECRETS = frozenset(
     {
-        *("api_key", "database_url", "receipt_ed25519_keys", "receipt_signing_keys", "redis_url", "sentry_dsn"),
-        *("webhook_secret", "webhook_url"),
+        *("api_key", "database_url", "litellm_api_key", "receipt_ed25519_keys", "receipt_signing_keys", "redis_url"),
+        *("sentry_dsn", "webhook_secret", "webhook_url"),
     }
 )
 

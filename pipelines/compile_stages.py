@@ -165,7 +165,10 @@ def compile_one(services: Services, run: Run) -> Run | None:
         progress = subjects.progress(conn, run.tenant_id, subject_id)
         episodes = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=seq - 1, limit=1)
     if progress is None or not episodes:
-        return None
+        # It was erased meanwhile.
+        with tenant_transaction(services.pool, run.tenant_id) as conn:
+            done = runs.complete(conn, run, result={"memories_created": 0})
+        return msgspec.structs.replace(run, state="completed") if done else None
     models = (progress.embedding_model, *progress.changing_models)
     waiting = Waiting(after_seq=seq - 1, episodes=episodes, speakers=progress.speakers, models=models)
     drafts = draft_waiting(services, run, waiting)

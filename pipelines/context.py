@@ -19,6 +19,7 @@ import numpy as np
 from config.clock import utcnow
 from pipelines import context_text
 from pipelines.context_text import Delivered
+from pipelines.explanation import Explanation, explain
 from pipelines.history import World, world_of
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
@@ -26,9 +27,9 @@ from pipelines.policy.in_force import PolicyInForce, reading_on
 from pipelines.policy.notes import load_notes
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.rerank import reranked
-from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
+from pipelines.retrieval import Found, find_passages, is_visible, microseconds, sources_of
 from pipelines.services import Services
-from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
+from pipelines.session_context import in_situation, read_situation, with_earlier
 from pipelines.session_signals import EarlierResolution
 from pipelines.speakers import ROLES, speaker_hash
 from pipelines.tokens import count_tokens
@@ -180,7 +181,8 @@ def assemble(
             return Assembly(empty, now, state.config_text, decisions, found)
         if not found.is_related:
             header = context_text.with_nothing_related(header, request.max_tokens)
-            unrelated = _bundle(request, header, delivered=notes, memories=noted)
+            told = explain(found, situation, _nothing(found, now)) if request.explain else None
+            unrelated = _bundle(request, header, delivered=notes, memories=noted, explanation=told)
             return Assembly(unrelated, now, state.config_text, decisions, found)
         found = reranked(services, conn, tenant_id, request.subject_id, found, task=request.task, now=now)
         selection = _select(found, request, request.max_tokens - count_tokens(header), now)
@@ -197,8 +199,7 @@ def assemble(
         memories=memories,
         episodes=episodes,
         earlier=earlier,
-        explain=_explain(found, situation, selection) if request.explain else None,
-        search_mode=("semantic" if found.is_semantic else "text_fallback") if request.explain else msgspec.UNSET,
+        explanation=explain(found, situation, selection) if request.explain else None,
     )
     scores = {item.source: float(found.scores.total[item.row]) for item in reversed(ranked)}
     return Assembly(bundle, now, state.config_text, decisions, found, scores)
@@ -208,6 +209,12 @@ def _select(found: Found, request: ContextRequest, budget: int, now: datetime) -
     most = max(LEAST_CANDIDATES, int(request.max_tokens * CANDIDATES_PER_TOKEN))
     order = rank(found.columns, found.scores, now=microseconds(now), most=most)
     return pack(found.columns, order, budget=budget - context_text.session_header_cost(request.session_id))
+
+
+def _nothing(found: Found, now: datetime) -> Selection:
+    """Delivering none of the best, because the task has nothing to do with them."""
+    best = rank(found.columns, found.scores, now=microseconds(now), most=LEAST_CANDIDATES)
+    return Selection([], dict.fromkeys(best.tolist(), "unrelated"), 0)
 
 
 def _load_sources(
@@ -286,10 +293,10 @@ def _bundle(
     memories: Mapping[UUID, Memory] = _NONE,
     episodes: Mapping[UUID, EpisodeWithBody] = _NONE,
     earlier: Sequence[EarlierResolution] = (),
-    explain: list[dict[str, Any]] | None = None,
-    search_mode: str | msgspec.UnsetType = msgspec.UNSET,
+    explanation: Explanation | None = None,
 ) -> ContextBundle:
     text, tokens, delivered = _within_budget(request, header, delivered)
+    explanation = explanation or Explanation()
     ids: dict[Kind, list[UUID]] = defaultdict(list)
     for kind, source in dict.fromkeys((item.kind, item.source) for item in delivered):
         ids[kind].append(source)
@@ -310,8 +317,8 @@ def _bundle(
         assembled_context=text,
         token_estimate=tokens,
         sessions=_sessions(included),
-        explain=explain if explain is not None else msgspec.UNSET,
-        search_mode=search_mode,
+        explain=explanation.candidates if request.explain else msgspec.UNSET,
+        search_mode=explanation.search_mode,
     )
 
 
@@ -346,26 +353,3 @@ def _sessions(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
         for id, times in by_session.items()
     ]
     return sorted(sessions, key=lambda session: (session["first_at"], session["session_id"]))
-
-
-def _explain(found: Found, situation: Situation | None, selection: Selection) -> list[dict[str, Any]]:
-    """Every candidate that was looked at, best first: its signals, and why it was delivered or not."""
-    columns, scores = found.columns, found.scores
-    rows = sorted({*selection.chosen, *selection.left_out}, key=lambda row: (-scores.total[row], row))
-    chosen = set(selection.chosen)
-    return [
-        {
-            "source_id": str(source_of(columns, row)),
-            "kind": Kind(int(columns.kind[row])).name.lower(),
-            "start": int(columns.start[row]),
-            "stop": int(columns.stop[row]),
-            "score": round(float(scores.total[row]), 4),
-            "signals": signals_of(scores, row)
-            | (situation.signals.of(row) if situation else {})
-            | ({"rerank": found.rerank[row]} if row in found.rerank else {}),
-            "tokens": int(columns.tokens[row]),
-            "delivered": row in chosen,
-            "left_out": selection.left_out.get(row),
-        }
-        for row in rows
-    ]

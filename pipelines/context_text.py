@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from pipelines.passages import day_line, memory_line, turn_line
+from pipelines.speakers import without_roles
 from pipelines.tokens import count_tokens
 from storage.passage_columns import Kind
 
@@ -30,8 +31,6 @@ PREVIOUS = "### Previous interactions"
 NOTHING_RELATED = "*Nothing that is stored about this subject relates to the task.*"
 
 _SENTENCE_END = re.compile(r"[.!?…。!?][\"')\]]*\s")
-
-_ROLE_PREFIX = re.compile(r"^(?:user|assistant|agent|system|tool|customer|support): ", re.IGNORECASE)
 
 
 class Delivered(msgspec.Struct, frozen=True):
@@ -100,11 +99,11 @@ def shorten(text: str, tokens: int) -> str:
 
 
 def _one_line(item: Delivered) -> str:
-    """A memory as one bullet; a summary of several lines as its first and its last."""
-    lines = [_ROLE_PREFIX.sub("", line).strip() for line in item.text.splitlines() if line.strip()]
-    if len(lines) < 2:
-        return item.text.strip()
-    return f"{lines[0]} → {lines[-1]}" if item.kind == Kind.EPISODE_SUMMARY else " ".join(lines)
+    """A memory as one bullet; a summary without roles, and of several lines as its first and its last."""
+    is_summary = item.kind == Kind.EPISODE_SUMMARY
+    text = without_roles(item.text) if is_summary else item.text
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return f"{lines[0]} → {lines[-1]}" if is_summary and len(lines) > 1 else " ".join(lines)
 
 
 def _longest(text: str, ends: Sequence[int], tokens: int) -> str:

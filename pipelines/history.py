@@ -41,23 +41,28 @@ class HistoryGone(Exception):
         super().__init__(message)
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which subject is to be read, and with what."""
+
+    services: Services
+    tenant_id: str
+    subject_id: str
+    #: Of the episodes that wait for compilation, how many are read at most, the newest.
+    waiting_limit: int
+    #: Whose vectors; None for the model that the subject is read with.
+    model: str | None = None
+    #: Where large subjects are kept between requests.
+    cache: PassageCache | None = None
+
+
 class World(Protocol):
     """Where the passages and memories of a context come from."""
 
     def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         """A transaction in which every query sees this world."""
 
-    def load(
-        self,
-        conn: Connection,
-        tenant_id: str,
-        subject_id: str,
-        *,
-        services: Services,
-        model: str | None,
-        waiting_limit: int,
-        cache: PassageCache | None,
-    ) -> Candidates | None:
+    def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         """Everything retrievable of the subject; None for an unknown one."""
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -73,26 +78,17 @@ class Present:
         with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             yield conn, state
 
-    def load(
-        self,
-        conn: Connection,
-        tenant_id: str,
-        subject_id: str,
-        *,
-        services: Services,
-        model: str | None,
-        waiting_limit: int,
-        cache: PassageCache | None,
-    ) -> Candidates | None:
+    def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
+        services = wanted.services
         return load_candidates(
             conn,
-            tenant_id,
-            subject_id,
+            wanted.tenant_id,
+            wanted.subject_id,
             model=_model(services.embedder),
-            forced_model=model,
+            forced_model=wanted.model,
             dimensions_of=lambda name: _dimensions(services.embedder_of(name)),
-            waiting_limit=waiting_limit,
-            cache=cache,
+            waiting_limit=wanted.waiting_limit,
+            cache=wanted.cache,
         )
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -114,9 +110,7 @@ class Past:
     @contextlib.contextmanager
     def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
         with tenant_snapshot(services.pool, tenant_id) as (conn, state):
-            seen = self.watermark
-            if seen is None and self.known_at is not None:
-                seen = history.watermark_at(conn, tenant_id, subject_id, self.known_at)
+            seen = self._seen(conn, tenant_id, subject_id)
             history.look_back(
                 conn,
                 snapshot=self.watermark.snapshot if self.watermark else "",
@@ -126,44 +120,40 @@ class Past:
             )
             yield conn, state
 
-    def load(
-        self,
-        conn: Connection,
-        tenant_id: str,
-        subject_id: str,
-        *,
-        services: Services,
-        model: str | None,
-        waiting_limit: int,
-        cache: PassageCache | None,
-    ) -> Candidates | None:
-        seen = self.watermark
-        if seen is None and self.known_at is not None:
-            seen = history.watermark_at(conn, tenant_id, subject_id, self.known_at)
-        then = history.state_then(conn, tenant_id, subject_id)
-        if self.watermark is not None:
-            _require_whole(self.watermark, then)
+    def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
+        subject = (wanted.tenant_id, wanted.subject_id)
+        seen, then = self._seen(conn, *subject), self._state(conn, *subject)
         if seen is None or then is None:
             return None
+        services = wanted.services
         # Without a record of the model, the vectors that the subject is read with now have to do.
-        model = model or self.model or then.embedding_model or _model(services.embedder)
-        columns = self._columns(conn, tenant_id, subject_id, seen, model, services.embedder_of(model))
-        after = max(seen.compiled_seq, seen.last_seq - waiting_limit)
+        model = wanted.model or self.model or then.embedding_model or _model(services.embedder)
+        after = max(seen.compiled_seq, seen.last_seq - wanted.waiting_limit)
         return Candidates(
-            columns=columns,
+            columns=self._columns(conn, *subject, seen, model, services.embedder_of(model)),
             speakers=then.speakers,
-            waiting=uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit),
+            waiting=uncompiled_episodes(conn, *subject, after_seq=after, limit=wanted.waiting_limit),
             has_resolutions=True,
             watermark=seen,
             model=model,
         )
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
+        then = self._state(conn, tenant_id, subject_id)
+        facts = facts_of(support_facts.sessions(conn, tenant_id, subject_id)) if then else SubjectFacts()
+        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark)
+
+    def _seen(self, conn: Connection, tenant_id: str, subject_id: str) -> Watermark | None:
+        if self.watermark is not None or self.known_at is None:
+            return self.watermark
+        return history.watermark_at(conn, tenant_id, subject_id, self.known_at)
+
+    def _state(self, conn: Connection, tenant_id: str, subject_id: str) -> history.StateThen | None:
+        """How far the subject was compiled then; what a receipt's reader saw must be there as a whole."""
         then = history.state_then(conn, tenant_id, subject_id)
         if self.watermark is not None:
             _require_whole(self.watermark, then)
-        facts = facts_of(support_facts.sessions(conn, tenant_id, subject_id)) if then else SubjectFacts()
-        return Snapshot(facts, None, exists=then is not None, watermark=self.watermark)
+        return then
 
     def _columns(
         self,
@@ -197,17 +187,7 @@ class NothingStored:
             history.look_back(conn, known_at=datetime.min.replace(tzinfo=UTC), last_seq=0, labels_then=True)
             yield conn, state
 
-    def load(
-        self,
-        conn: Connection,
-        tenant_id: str,
-        subject_id: str,
-        *,
-        services: Services,
-        model: str | None,
-        waiting_limit: int,
-        cache: PassageCache | None,
-    ) -> Candidates | None:
+    def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         return None
 
     def facts(self, conn: Connection, tenant_id: str, subject_id: str) -> Snapshot:
@@ -224,26 +204,15 @@ class TrueThen:
     def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         return self.world.open(services, tenant_id, subject_id)
 
-    def load(
-        self,
-        conn: Connection,
-        tenant_id: str,
-        subject_id: str,
-        *,
-        services: Services,
-        model: str | None,
-        waiting_limit: int,
-        cache: PassageCache | None,
-    ) -> Candidates | None:
-        candidates = self.world.load(
-            conn, tenant_id, subject_id, services=services, model=model, waiting_limit=waiting_limit, cache=cache
-        )
+    def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
+        candidates = self.world.load(conn, wanted)
         if candidates is None:
             return None
-        true = history.true_at(conn, tenant_id, subject_id, self.valid_at)
+        true = history.true_at(conn, wanted.tenant_id, wanted.subject_id, self.valid_at)
+        embedder = wanted.services.embedder_of(candidates.model)
         return replace(
             candidates,
-            columns=_true_columns(candidates, true, self.valid_at, services.embedder_of(candidates.model)),
+            columns=_true_columns(candidates, true, self.valid_at, embedder),
             waiting=[episode for episode in candidates.waiting if episode.occurred_at <= self.valid_at],
         )
 

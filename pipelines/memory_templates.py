@@ -84,19 +84,25 @@ def checked_values(template: Template, values: Mapping[str, Any]) -> dict[str, s
     known = {field.name: field for field in template.fields}
     for name, value in values.items():
         if name not in known:
-            problems.append({"loc": ["values", name], "msg": f"is no field of {template.id}", "type": "unknown_field"})
+            problems.append(_problem(name, f"is no field of {template.id}", "unknown_field"))
         elif not isinstance(value, str):
-            problems.append({"loc": ["values", name], "msg": "must be text", "type": "wrong_type"})
+            problems.append(_problem(name, "must be text", "wrong_type"))
     for field in template.fields:
-        value = values.get(field.name)
-        if field.required and (value is None or (isinstance(value, str) and not value.strip())):
-            problems.append({"loc": ["values", field.name], "msg": "is required", "type": "missing"})
-        elif field.type == "string" and isinstance(value, str) and "\n" in value.strip():
-            problems.append({"loc": ["values", field.name], "msg": "must be a single line", "type": "wrong_type"})
+        value = values.get(field.name, "")
+        if not isinstance(value, str):
+            continue
+        if field.required and not value.strip():
+            problems.append(_problem(field.name, "is required", "missing"))
+        elif field.type == "string" and "\n" in value.strip():
+            problems.append(_problem(field.name, "must be a single line", "wrong_type"))
     if problems:
         named = "; ".join(f"{problem['loc'][-1]} {problem['msg']}" for problem in problems)
         raise ValidationFailed(f"the values do not fit the template: {named}", details=problems)
     return {name: values[name].strip() for name in known if values.get(name) and values[name].strip()}
+
+
+def _problem(field: str, message: str, kind: str) -> FieldProblem:
+    return {"loc": ["body", "values", field], "msg": message, "type": kind}
 
 
 def render(template: Template, fields: Mapping[str, str]) -> str:

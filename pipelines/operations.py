@@ -11,13 +11,11 @@ import msgspec
 
 from config.errors import BadRequest, Conflict, NotFound
 from config.queues import QUEUES
+from pipelines.piecemeal import piecemeal
 from storage import run_dispatch, run_operations
 from storage.rows import Run
 from storage.run_operations import QueueFigures, RunDetail, RunFilter
 from storage.transactions import Connection, Pool, operator_transaction
-
-#: Runs that one statement retries or deletes.
-AT_ONCE = 1000
 
 
 def list_queues(pool: Pool) -> list[QueueFigures]:
@@ -116,14 +114,14 @@ def retry_dead_letters(pool: Pool, which: RunFilter) -> int:
     Returns:
         How many there were.
     """
-    total = 0
-    while True:
-        with operator_transaction(pool) as conn:
-            retried = run_operations.retry(conn, _failed(which), run_id=None, most=AT_ONCE)
-            _announce(conn, retried)
-        total += len(retried)
-        if len(retried) < AT_ONCE:
-            return total
+    failed = msgspec.structs.replace(which, states=("failed",))
+
+    def retry(conn: Connection, most: int) -> int:
+        retried = run_operations.retry(conn, failed, run_id=None, most=most)
+        _announce(conn, retried)
+        return len(retried)
+
+    return piecemeal(pool, retry)
 
 
 def purge_finished(pool: Pool, which: RunFilter) -> int:
@@ -137,13 +135,7 @@ def purge_finished(pool: Pool, which: RunFilter) -> int:
     """
     if which == RunFilter(kind=which.kind):
         raise BadRequest("name at least one of status, subject_id and tenant_id")
-    total = 0
-    while True:
-        with operator_transaction(pool) as conn:
-            deleted = run_operations.delete_finished(conn, which, most=AT_ONCE)
-        total += deleted
-        if deleted < AT_ONCE:
-            return total
+    return piecemeal(pool, lambda conn, most: run_operations.delete_finished(conn, which, most=most))
 
 
 def delete_run(pool: Pool, run_id: UUID, *, kind: str) -> None:
@@ -173,10 +165,6 @@ def reset_stuck(pool: Pool, *, older_than_minutes: int) -> list[UUID]:
         reset = run_operations.reset_stuck(conn, older_than_seconds=older_than_minutes * 60)
         _announce(conn, reset)
     return [run_id for run_id, _ in reset]
-
-
-def _failed(which: RunFilter) -> RunFilter:
-    return msgspec.structs.replace(which, states=("failed",))
 
 
 def _announce(conn: Connection, changed: list[tuple[UUID, str]]) -> None:

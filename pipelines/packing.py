@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pipelines.ranking import Scores
 from storage.passage_columns import Kind, PassageColumns
 
-Reason = Literal["budget", "duplicate", "share"]
+Reason = Literal["budget", "duplicate", "share", "unrelated"]
 
 #: PERF: an attribute of an enumeration costs a search through its class, and there are hundreds of candidates.
 _TURN, _SUMMARY = int(Kind.TURN), int(Kind.EPISODE_SUMMARY)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.chunks import WHOLE, chunk
 from pipelines.episode_text import Turn, episode_text, episode_turns
-from pipelines.speakers import Role, normal_name, speaker_hash
+from pipelines.speakers import Role, normal_name, speaker_hash, without_roles
 from pipelines.terms import language_of, term_list
 from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
@@ -134,7 +134,8 @@ def memory_passage(
         occurred_at=valid_from,
         valid_until=valid_to,
         flags=_flags(content, "unknown"),
-        terms=term_list(content),
+        # Roles stand before the lines of a summary and not in the turns that it repeats.
+        terms=term_list(without_roles(content) if kind == "episode_summary" else content),
         tokens=count_tokens(memory_line(content, valid_from) + "\n"),
     )
 

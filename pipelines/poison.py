@@ -59,8 +59,10 @@ def set_aside(services: Services, run: Run, error: str, *, quarantined: bool) ->
     subject_id = run.subject_id or ""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         progress = subjects.progress(conn, run.tenant_id, subject_id, lock=True)
-        if progress is None or not runs.hold(conn, run):
+        if not runs.hold(conn, run):
             return None
+        if progress is None:
+            return compile_runs.go_on(conn, run, created=0, remaining=0)
         waiting = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=progress.compiled_seq, limit=1)
         for episode in waiting:
             failed = FailedEpisode(id=episode.id, seq=episode.seq, error=error)

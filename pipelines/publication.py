@@ -57,8 +57,9 @@ def publish(
 ) -> Publication | None:
     """Make a batch of a run visible. None when the run was lost to another worker or erased with its subject.
 
-    A batch that was published already (its worker died before it could say so) changes nothing. Episodes that failed
-    become dead letters of their own, and the watermark passes them.
+    A batch that was published already (its worker died before it could say so) changes nothing, and nothing is to be
+    published of a subject that does not exist. Episodes that failed become dead letters of their own, and the
+    watermark passes them.
 
     Args:
         behind_watermark: the batch is one that was passed before; the caller completes the run in this transaction,
@@ -68,8 +69,11 @@ def publish(
     subject_id = run.subject_id or ""
     # Subject before run, as everywhere: whoever erases or appends takes the locks in the same order.
     progress = subjects.progress(conn, run.tenant_id, subject_id, lock=True)
-    if progress is None or not runs.hold(conn, run):
+    if not runs.hold(conn, run):
         return None
+    if progress is None:
+        # Nobody has stored anything of the subject: whoever erases one takes its runs with it.
+        return Publication(memories_created=0, remaining_episodes=0)
     if progress.compiled_seq != drafts.after_seq and not behind_watermark:
         return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
     compared = max(COMPARED_PER_KIND, settings.dedup_max_candidates if verdicts else 0)

@@ -20,12 +20,6 @@ _ASKS_WHEN = re.compile(
     r"were|will|does|do|has|had)\b",
     re.I,
 )
-_ASKS_LIST = re.compile(
-    r"\bhow (?:many|much|often)\b|\b(?:what|which) (?:are|were|kinds?|types?|sorts?|all|\w+s)\b"
-    r"|\b(?:all|list|every)\b",
-    re.I,
-)
-
 #: Characters of a task that are read; a longer one is cut for ranking, not for delivery.
 MOST_CHARS = 4_000
 
@@ -48,7 +42,6 @@ class Query:
     dates: tuple[DateNamed, ...]
     """Dates it names."""
     asks_when: bool
-    asks_list: bool
 
 
 def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
@@ -69,7 +62,6 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
         speakers=named,
         dates=tuple(dates_named(task, now=now)),
         asks_when=_asks_when(task),
-        asks_list=_ASKS_LIST.search(task) is not None,
     )
 
 
@@ -95,7 +87,8 @@ def _speakers_named(task: str, speakers: Sequence[str]) -> tuple[tuple[int, ...]
     for name in speakers:
         parts = [part for part in normal_name(name).split() if len(part) > 1 and part in first]
         parts = [part for part in parts if has_capitals or part not in STOP_WORDS]
-        if parts:
+        # A number alone names nobody: "Step 4711:" is taken for a speaker, and the task may ask for order 4711.
+        if not all(part.isdigit() for part in parts):
             found.append((min(first[part] for part in parts), speaker_hash(name)))
             words += parts
     return tuple(dict.fromkeys(hashed for _, hashed in sorted(found))), words

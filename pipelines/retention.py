@@ -5,12 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 from config.clock import utcnow
+from pipelines.piecemeal import piecemeal
 from pipelines.services import Services
 from storage import memories, provider_usage, run_operations, schedules, support_facts
 from storage.transactions import operator_transaction
-
-#: Rows per transaction, so that a purge never holds locks for long.
-BATCH = 1000
 
 #: How long the ticks of schedules are kept.
 TICKS_KEPT = timedelta(days=7)
@@ -26,13 +24,7 @@ def purge_finished_runs(services: Services) -> int:
     if hours == 0:
         return 0
     before = utcnow() - timedelta(hours=hours)
-    total = 0
-    while True:
-        with operator_transaction(services.pool) as conn:
-            deleted = run_operations.purge_finished(conn, before=before, limit=BATCH)
-        total += deleted
-        if deleted < BATCH:
-            return total
+    return piecemeal(services.pool, lambda conn, most: run_operations.purge_finished(conn, before=before, limit=most))
 
 
 def tombstone_expired(services: Services) -> int:
@@ -41,13 +33,7 @@ def tombstone_expired(services: Services) -> int:
     Returns:
         How many were tombstoned.
     """
-    total = 0
-    while True:
-        with operator_transaction(services.pool) as conn:
-            changed = memories.tombstone_expired(conn, limit=BATCH)
-        total += changed
-        if changed < BATCH:
-            return total
+    return piecemeal(services.pool, lambda conn, most: memories.tombstone_expired(conn, limit=most))
 
 
 def purge_provider_calls(services: Services) -> int:
@@ -60,13 +46,7 @@ def purge_provider_calls(services: Services) -> int:
     if days == 0:
         return 0
     before = utcnow() - timedelta(days=days)
-    total = 0
-    while True:
-        with operator_transaction(services.pool) as conn:
-            deleted = provider_usage.purge_calls(conn, before=before, limit=BATCH)
-        total += deleted
-        if deleted < BATCH:
-            return total
+    return piecemeal(services.pool, lambda conn, most: provider_usage.purge_calls(conn, before=before, limit=most))
 
 
 def clean_caches(services: Services) -> int:
@@ -75,13 +55,7 @@ def clean_caches(services: Services) -> int:
     Returns:
         How many were deleted.
     """
-    total = 0
-    while True:
-        with operator_transaction(services.pool) as conn:
-            deleted = support_facts.forget_outdated(conn, limit=BATCH)
-        total += deleted
-        if deleted < BATCH:
-            return total
+    return piecemeal(services.pool, lambda conn, most: support_facts.forget_outdated(conn, limit=most))
 
 
 def purge_ticks(services: Services) -> int:

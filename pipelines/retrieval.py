@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from config.clock import utcnow
 from pipelines.drafting import passages_of_episodes
 from pipelines.embedding import vectors_of
-from pipelines.history import PRESENT, World
+from pipelines.history import PRESENT, Wanted, World
 from pipelines.packing import rank
 from pipelines.passages import columns_of, speakers_of
 from pipelines.policy.visibility import EVERYTHING, Visibility
@@ -101,9 +101,7 @@ def find_passages(
         cache: Where large subjects are kept between requests.
         world: The subject as it is, or as it stood.
     """
-    candidates = world.load(
-        conn, tenant_id, subject_id, services=services, model=model, waiting_limit=WAITING_EPISODES, cache=cache
-    )
+    candidates = world.load(conn, Wanted(services, tenant_id, subject_id, WAITING_EPISODES, model, cache))
     if candidates is None:
         return None
     embedder = services.embedder_of(candidates.model)

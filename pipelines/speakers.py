@@ -57,13 +57,23 @@ _CHANNELS = frozenset(
 )
 
 _NAME_CHARS = 40
+#: Digits of the numbers by which transcripts tell speakers apart.
+_MOST_DIGITS = 2
 _NAME = re.compile(r"[^\W\d_][\w.'’-]*(?: [^\W_][\w.'’-]*){0,3}")
 _WORD = re.compile(r"[^\W_]+")
+_ROLE_BEFORE_LINE = re.compile(
+    r"^(?:user|assistant|agent|system|tool|customer|support): ", re.IGNORECASE | re.MULTILINE
+)
 
 
 def role_of(label: str) -> Role:
     """The side a label stands for; "unknown" for a person's name."""
     return ROLES.get(label.strip().lower(), "unknown")
+
+
+def without_roles(text: str) -> str:
+    """Lines without the role that a transcript writes before each; names of people stay."""
+    return _ROLE_BEFORE_LINE.sub("", text)
 
 
 def normal_name(name: str) -> str:
@@ -87,6 +97,9 @@ def looks_like_name(label: str) -> bool:
         return False
     words = label.split()
     if words[0].lower() in _NO_NAMES:
+        return False
+    # "Speaker 2" speaks; "Invoice 4711" and "Budget 2026" do not.
+    if any(word.isdigit() and len(word) > _MOST_DIGITS for word in words):
         return False
     return all(not word[0].islower() for word in words) and not (len(label) > 3 and label.isupper())
 

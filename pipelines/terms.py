@@ -116,11 +116,6 @@ def term_array(text: str) -> NDArray[np.uint32]:
     return np.array(term_list(text), dtype=np.uint32)
 
 
-def words_of(text: str) -> list[str]:
-    """Lower-case words of a text without stemming, stop words included."""
-    return _PART.findall(_prepare(text))
-
-
 def _prepare(text: str) -> str:
     if not text.isascii():
         # Accents go (combining classes from 200), the voicing marks of kana stay.

@@ -10,13 +10,11 @@ import msgspec
 
 from config.clock import utcnow
 from config.errors import BadRequest, Conflict, NotFound
+from pipelines.piecemeal import piecemeal
 from pipelines.services import Services
 from storage import webhook_log
 from storage.transactions import operator_transaction
 from storage.webhook_log import DeliveryHistory, Filter, LoggedDelivery
-
-#: Rows per transaction, so that a purge never holds locks for long.
-BATCH = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,23 +104,11 @@ def purge_delivered(services: Services) -> int:
     if hours == 0:
         return 0
     before = utcnow() - timedelta(hours=hours)
-    total = 0
-    while True:
-        with operator_transaction(services.pool) as conn:
-            deleted = webhook_log.purge_delivered(conn, before=before, limit=BATCH)
-        total += deleted
-        if deleted < BATCH:
-            return total
+    return piecemeal(services.pool, lambda conn, most: webhook_log.purge_delivered(conn, before=before, limit=most))
 
 
 def _purge_status(services: Services, wanted: Filter) -> int:
-    total = 0
-    while True:
-        with operator_transaction(services.pool) as conn:
-            deleted = webhook_log.purge(conn, wanted, limit=BATCH)
-        total += deleted
-        if deleted < BATCH:
-            return total
+    return piecemeal(services.pool, lambda conn, most: webhook_log.purge(conn, wanted, limit=most))
 
 
 def _unknown(delivery_id: UUID) -> NotFound:

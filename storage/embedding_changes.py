@@ -92,11 +92,6 @@ class EmbeddingChange(msgspec.Struct, frozen=True, kw_only=True):
     closed_at: datetime | None
 
     @property
-    def reading_model(self) -> str:
-        """What subjects read when the change is done or undone."""
-        return self.target_model if self.rolled_back_at is None else self.source_model
-
-    @property
     def unread_model(self) -> str:
         """What is kept for a rollback, or was made in vain."""
         return self.source_model if self.rolled_back_at is None else self.target_model

@@ -218,7 +218,7 @@ def erase(conn: Connection, tenant_id: str, subject_id: str) -> ErasedRows:
     Its runs are locked before what belongs to them is deleted, as workers do it.
     """
     subject = (tenant_id, subject_id)
-    conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", subject)
+    was_there = _lock(conn, subject)
     erased_at = conn.execute("select clock_timestamp()").fetchone()
     assert erased_at is not None
     webhook_deliveries.forget_subject(conn, tenant_id, subject_id)
@@ -243,8 +243,25 @@ def erase(conn: Connection, tenant_id: str, subject_id: str) -> ErasedRows:
             ).rowcount
     # It was written by the deletions above.
     del counts["partial_erasures"]
-    counts["subjects"] = conn.execute("delete from subjects where tenant_id = %s and subject_id = %s", subject).rowcount
+    conn.execute("delete from subjects where tenant_id = %s and subject_id = %s", subject)
+    counts["subjects"] = int(was_there)
     return ErasedRows(erased_at=erased_at[0], counts=counts, episode_ids=ids["episodes"], memory_ids=ids["memories"])
+
+
+def _lock(conn: Connection, subject: tuple[str, str]) -> bool:
+    """Lock the subject's row until the transaction ends, also one that nobody has written yet; whether it was there.
+
+    Without a row to wait for, somebody could append between two of the deletions that follow, and be erased by half.
+    """
+    while True:
+        row = conn.execute("select 1 from subjects where tenant_id = %s and subject_id = %s for update", subject)
+        if row.rowcount:
+            return True
+        made = conn.execute(
+            "insert into subjects (tenant_id, subject_id) values (%s, %s) on conflict do nothing", subject
+        )
+        if made.rowcount:
+            return False
 
 
 def _delete_with_ids(conn: Connection, table: LiteralString, subject: tuple[str, str]) -> tuple[int, bytes]:

@@ -52,8 +52,13 @@ class HandoffCreate(Receipted, kw_only=True):
 
     subject_id: SubjectId
     session_id: SessionId
-    reason: Annotated[str, Meta(max_length=256, description="Why it is handed over.")] = "escalation"
-    max_tokens: Annotated[int, Meta(ge=1, le=16_000, description="Budget of `handoff_notes`.")] = 4000
+    reason: Annotated[str, Meta(max_length=256, description="Why it is handed over.")] | None = "escalation"
+    max_tokens: Annotated[int, Meta(ge=1, le=16_000, description="Budget of `handoff_notes`.")] | None = 4000
+
+    def __post_init__(self) -> None:
+        # Some clients send null for what they leave to the server.
+        self.reason = "escalation" if self.reason is None else self.reason
+        self.max_tokens = self.max_tokens or 4000
 
 
 class LevelsQuery(msgspec.Struct, kw_only=True):

@@ -51,7 +51,10 @@ def clean_labels(labels: Sequence[str]) -> list[str]:
     """
     cleaned = sorted({label for label in map(normal_label, labels) if label})
     if len(cleaned) > MOST_LABELS:
-        raise TooManyLabels(f"a memory has at most {MOST_LABELS} labels; these are {len(cleaned)}")
+        message = f"a memory has at most {MOST_LABELS} labels; these are {len(cleaned)}"
+        raise TooManyLabels(
+            message, details=[{"loc": ["body", "sensitivity_labels"], "msg": message, "type": "too_long"}]
+        )
     if not all(label.isprintable() for label in cleaned):
         raise ValidationFailed("labels must not contain control characters")
     return cleaned

@@ -128,7 +128,7 @@ def load_languages(folder: str | None, normal: Any, english: frozenset[str]) -> 
     paths = {path.stem: path for path in sorted(FOLDER.glob("*.toml"))}
     if folder is not None:
         if not Path(folder).is_dir():
-            raise LanguageFileBroken(f"STATEWAVE_LANGUAGE_DIR={folder} is no folder")
+            raise LanguageFileBroken(f"there is no folder {folder}")
         paths |= {path.stem: path for path in sorted(Path(folder).glob("*.toml"))}
     return Languages([read_language(path, normal) for path in paths.values()], english=english)
 

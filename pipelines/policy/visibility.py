@@ -19,7 +19,7 @@ import numpy as np
 from pipelines.policy.evaluation import Firing
 from storage.lineage import MemoryView, RelatedMemory
 from storage.passage_columns import Kind, PassageColumns, take
-from storage.rows import Episode, Memory
+from storage.rows import Memory
 from storage.selection import NOTHING, IdFilter
 
 #: What stands where a redacted text stood (contract: governance §4.3).
@@ -113,10 +113,6 @@ class Visibility:
     def shown_sources(self, episode_ids: Sequence[UUID]) -> list[UUID]:
         """The episodes that the caller may read."""
         return [id for id in episode_ids if self.listed_episodes.admits(id)]
-
-    def shown_episodes(self, episodes: Iterable[Episode]) -> list[Episode]:
-        """The episodes that the caller may read, in their order."""
-        return [episode for episode in episodes if self.listed_episodes.admits(episode.id)]
 
     def visible_passages(self, columns: PassageColumns) -> PassageColumns:
         """The passages that may be ranked. Redacted memories are not: how they rank would tell their words."""

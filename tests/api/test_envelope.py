@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import io
 import json
 import re
@@ -15,7 +16,7 @@ import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
-from psycopg_pool import ConnectionPool
+from psycopg_pool import ConnectionPool, PoolTimeout
 from structlog.testing import capture_logs
 
 from api.app import create_app
@@ -69,7 +70,14 @@ def test_wrong_paths_and_methods_get_the_envelope(
 
 
 def test_405_says_what_is_allowed(doorstep: Client) -> None:
-    assert doorstep.simulate_delete("/v1/subjects").headers["allow"] == "GET, HEAD, OPTIONS"
+    answer = doorstep.simulate_delete("/v1/subjects")
+    assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+    assert answer.json["error"]["message"] == "DELETE is not possible here, but GET, HEAD, OPTIONS"
+
+
+def test_404_of_a_path_with_one_slash_too_many_says_so(doorstep: Client) -> None:
+    assert "slash" in doorstep.simulate_post("/v1/episodes/").json["error"]["message"]
+    assert "slash" not in doorstep.simulate_post("/v1/episode").json["error"]["message"]
 
 
 def test_404_in_any_language_a_client_accepts_is_json(doorstep: Client) -> None:
@@ -91,6 +99,19 @@ def test_a_database_that_does_not_serve_is_a_503_that_may_be_retried(make_doorst
     answer = raising(make_doorstep(), ex).simulate_get("/failing")
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "service_unavailable")
     assert answer.headers["retry-after"] == "5"
+
+
+@pytest.mark.parametrize(
+    ("ex", "words"),
+    [
+        (psycopg.OperationalError("connection refused"), "does not answer"),
+        (psycopg.errors.QueryCanceled("statement timeout"), "STATEWAVE_STATEMENT_TIMEOUT_SECONDS"),
+        (psycopg.errors.DeadlockDetected("deadlock"), "another request"),
+        (PoolTimeout("busy"), "no connection"),
+    ],
+)
+def test_a_503_says_what_the_database_is_at(make_doorstep: MakeClient, ex: Exception, words: str) -> None:
+    assert words in raising(make_doorstep(), ex).simulate_get("/failing").json["error"]["message"]
 
 
 def test_a_request_does_not_hang_while_the_database_is_away(services: Services) -> None:
@@ -126,6 +147,15 @@ def in_chunks(client: Client, body: bytes, **environ: Any) -> Any:
     """Send a body without saying its length, as a server hands on a chunked one."""
     stream = {"wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"}
     return client.simulate_post("/v1/episodes", extras={**stream, **environ})
+
+
+@pytest.mark.parametrize("path", ["/v1/episodes", "/admin/import"])
+def test_a_compressed_body_is_refused_in_plain_words(doorstep: Client, path: str) -> None:
+    compressed = gzip.compress(json.dumps(episode()).encode())
+    answer = doorstep.simulate_post(path, body=compressed, headers={"Content-Encoding": "gzip"})
+    assert (answer.status_code, answer.json["error"]["code"]) == (415, "unsupported_media_type")
+    assert "'gzip'" in answer.json["error"]["message"]
+    assert answer.headers["accept-encoding"] == "identity"
 
 
 def test_a_body_may_come_in_chunks(client: Client) -> None:

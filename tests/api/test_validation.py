@@ -37,6 +37,20 @@ def test_a_problem_says_the_limit(doorstep: Client) -> None:
     assert [problem["msg"] for problem in answer.json["error"]["details"]] == ["Expected `str` of length <= 256"]
 
 
+@pytest.mark.parametrize(
+    ("path", "query", "message"),
+    [
+        ("/v1/timeline", "subject_id=a&status=some", "Expected one of 'all', 'active'"),
+        ("/v1/timeline", "subject_id=a&newest_first=perhaps", "Expected true or false"),
+        ("/v1/timeline", "subject_id=a&since=soon", "Expected a time in ISO 8601, such as 2026-03-14T09:26:53Z"),
+        ("/v1/subjects/a/sla", "resolution_threshold_hours=-1", "Expected `float` >= 0.0"),
+    ],
+)
+def test_a_problem_says_what_would_be_accepted(doorstep: Client, path: str, query: str, message: str) -> None:
+    answer = doorstep.simulate_get(path, query_string=query)
+    assert [problem["msg"] for problem in answer.json["error"]["details"]] == [message]
+
+
 def test_problems_of_headers_and_body_are_named_together(doorstep: Client) -> None:
     answer = doorstep.simulate_post("/v1/episodes", json=episode(source=""), headers={"Idempotency-Key": "k" * 513})
     assert problems(answer) == {"header.Idempotency-Key": "too_long", "body.source": "too_short"}
@@ -177,6 +191,11 @@ def test_a_large_flat_document_is_not_a_deep_one(client: Client) -> None:
             {"query.q": "nul_character", "query.kind": "nul_character"},
         ),
         ("/v1/subjects", "limit=201", {"query.limit": "too_large"}),
+        (
+            "/v1/subjects/a/sla",
+            "first_response_threshold_minutes=-1",
+            {"query.first_response_threshold_minutes": "too_small"},
+        ),
         ("/v1/subjects", "limit=many", {"query.limit": "wrong_type"}),
     ],
 )

@@ -73,10 +73,13 @@ def test_dead_letters_are_listed_retried_and_purged(shell: Services, capsys: pyt
     assert len(capsys.readouterr().out.splitlines()) == 2
     assert main(["dead-letters", "retry", "--subject", "ada"]) == 0
     assert capsys.readouterr().out == "1 runs are due again\n"
+    assert main(["dead-letters", "purge"]) == 2
+    assert "--all" in capsys.readouterr().err
     assert main(["dead-letters", "purge", "--tenant", "acme"]) == 0
     assert capsys.readouterr().out == "1 runs deleted\n"
     assert main(["dead-letters"]) == 0
     assert capsys.readouterr().out == "no dead letters\n"
+    assert main(["dead-letters", "purge", "--all"]) == 0
 
 
 def test_schedules_show_their_ticks(shell: Services, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cli.process import connected_database, connected_redis, require_schema
-from config.settings import Settings
+from cli.process import connected_database, connected_redis, require_files, require_schema
+from config.settings import ConfigurationError, Settings
 from storage.children import StartFailed
 
 
@@ -31,6 +31,16 @@ def test_without_address_or_server_the_way_to_get_one_is_told(tmp_path: Path) ->
 def test_addresses_that_are_set_are_taken_as_they_are() -> None:
     settings = Settings(database_url="postgresql://h/d", redis_url="redis://h")
     assert (connected_database(settings), connected_redis(settings)) == ("postgresql://h/d", "redis://h")
+
+
+def test_files_that_cannot_be_used_are_named_all_at_once_before_anything_starts(tmp_path: Path) -> None:
+    missing = str(tmp_path / "missing")
+    with pytest.raises(ConfigurationError) as refused:
+        require_files(Settings(template_dir=missing, language_dir=missing, embedding_model=missing))
+    names = [problem.partition(":")[0] for problem in refused.value.problems]
+    assert names == ["STATEWAVE_TEMPLATE_DIR", "STATEWAVE_LANGUAGE_DIR", f"STATEWAVE_EMBEDDING_MODEL={missing}"]
+    assert all(missing in problem for problem in refused.value.problems)
+    require_files(Settings())
 
 
 def test_the_running_embedded_servers_are_found(servers_dir: Path, database: str, redis_url: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import structlog
 
+from config.log_repeats import ONCE_IN_SECONDS, Repeats
 from config.logging import bind_context, clear_context, configure_logging
 from config.settings import Settings
 
@@ -110,4 +111,30 @@ def test_configuring_again_does_not_double_events(capsys: pytest.CaptureFixture[
     as_json()
     as_json()
     structlog.get_logger().info("once")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_what_is_said_in_loops_is_said_once_in_a_while_and_counted() -> None:
+    now = [0.0]
+    repeats = Repeats(clock=lambda: now[0])
+
+    def said(message: Any) -> dict[str, Any] | None:
+        record = logging.LogRecord("any", logging.WARNING, "", 0, message, (), None)
+        return vars(record) if repeats.filter(record) else None
+
+    assert said("Restarting consumer in %.2f seconds.") is not None
+    assert said({"event": "relay pauses"}) is not None
+    assert [said({"event": "relay pauses"}) for _ in range(3)] == [None, None, None]
+    assert said({"event": "run failed"}) and said({"event": "run failed"})
+    now[0] = ONCE_IN_SECONDS
+    again, consumer = said({"event": "relay pauses"}), said("Restarting consumer in %.2f seconds.")
+    assert again and again["msg"] == {"event": "relay pauses", "repeated": 3}
+    assert consumer and "repeated" not in consumer
+
+
+def test_a_repeated_event_of_a_library_says_how_often(capsys: pytest.CaptureFixture[str]) -> None:
+    as_json()
+    logger = logging.getLogger("dramatiq.worker.ConsumerThread(compile)")
+    for _ in range(3):
+        logger.critical("Consumer encountered a connection error: %s", "refused")
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -123,6 +123,15 @@ def expected(story: Services) -> dict[str, Any]:
     return state
 
 
+def test_a_subject_that_nobody_has_written_about_is_compiled_into_nothing(services: Services) -> None:
+    run, _ = request_compile(services, "acme", "nobody", request_id=None)
+    assert drive(services, run.id).state == "completed"
+    status = compile_status(services, "acme", str(run.id))
+    assert (status.run.state, status.memories) == ("completed", [])
+    with operator_transaction(services.pool) as conn:
+        assert conn.execute("select count(*) from subjects").fetchone() == (0,)
+
+
 def test_stages_publish_what_a_synchronous_compile_publishes(expected: dict[str, Any], story: Services) -> None:
     assert {kind for kind, *_ in expected["memories"]} >= {"profile_fact", "episode_summary"}
     drive(story, begun(story))

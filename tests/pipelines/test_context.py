@@ -71,6 +71,14 @@ def test_every_part_is_traceable(services: Services) -> None:
     assert {s["session_id"] for s in bundle.sessions} == {e.session_id for e in bundle.episodes}
 
 
+def test_what_a_turn_tells_is_not_told_again_by_its_summary(services: Services) -> None:
+    told(services)
+    bundle = ask(services, "Why did the PDF export fail?")
+    assert "That fixed it, thank you!" in bundle.assembled_context
+    assert bundle.assembled_context.count("That fixed it, thank you!") == 1
+    assert bundle.provenance["summary_ids"] == []
+
+
 def test_an_unknown_subject_gets_its_task_and_nothing_else(services: Services) -> None:
     bundle = ask(services, "Anything?")
     assert bundle.assembled_context == "## Task\nAnything?\n"
@@ -146,6 +154,15 @@ def test_message_37_of_a_long_episode_is_found(services: Services) -> None:
         text = ask(services, "Where can I find the spare key?", max_tokens=100).assembled_context
         assert "blue cabinet on the third floor" in text
         compile_now(services, "acme", "ada", request_id=None)
+
+
+def test_explain_tells_also_why_nothing_was_delivered(services: Services) -> None:
+    assert ask(services, "Anything?", explain=True).explain == []
+    told(services)
+    bundle = ask(services, "Which pasta recipe uses roasted aubergine and pecorino?", explain=True)
+    assert bundle.episodes == [] and isinstance(bundle.explain, list) and bundle.search_mode == "semantic"
+    assert {candidate["left_out"] for candidate in bundle.explain} == {"unrelated"}
+    assert not any(candidate["delivered"] for candidate in bundle.explain)
 
 
 def test_explain_names_every_candidate_with_its_signals(services: Services) -> None:

@@ -13,9 +13,9 @@ from pipelines.compile import request_compile
 from pipelines.erasure import erase_subject
 from pipelines.services import Services
 from pipelines.support import health_webhooks
-from storage import runs
+from storage import runs, subjects
 from storage.rows import Run
-from storage.transactions import operator_transaction
+from storage.transactions import operator_transaction, tenant_transaction
 from tests.fixtures.databases import everything_as_text
 from tests.fixtures.faults import Killed, Killer
 from tests.pipelines.test_compile_stages import STAGES, begun, step
@@ -126,6 +126,28 @@ def test_appends_that_race_with_erasures_are_there_wholly_or_not_at_all(manual: 
         run = held(manual, "erasure_proof")
         assert erasure_proof.prove(manual, run) is not None
     assert {entry.state for entry in entries(manual)} == {"proved"}
+
+
+def test_an_append_to_a_subject_that_is_erased_before_it_exists_waits(manual: Services) -> None:
+    with ThreadPoolExecutor(1) as threads, tenant_transaction(manual.pool, "acme") as conn:
+        # An erasure that found nothing and has not committed yet.
+        assert not any(subjects.erase(conn, "acme", "ada").counts.values())
+        append = threads.submit(say, manual, "I begin with a bassoon.")
+        while not _waits_for_a_lock(manual):
+            assert not append.done(), "the append went past an erasure that could still delete half of it"
+        conn.rollback()
+        append.result()
+    with operator_transaction(manual.pool) as conn:
+        assert conn.execute("select episode_count from subjects").fetchone() == (1,)
+
+
+def _waits_for_a_lock(services: Services) -> bool:
+    with operator_transaction(services.pool) as conn:
+        waiting = conn.execute(
+            "select 1 from pg_locks join pg_stat_activity using (pid)"
+            " where not granted and datname = current_database()"
+        )
+        return waiting.fetchone() is not None
 
 
 def test_an_erasure_that_is_killed_anywhere_left_everything_or_nothing(manual: Services, dying_at: Killer) -> None:

@@ -89,14 +89,15 @@ def test_a_value_is_put_in_as_it_is() -> None:
         ({}, [("title", "missing"), ("symptoms", "missing")]),
         ({"title": "a", "symptoms": "  "}, [("symptoms", "missing")]),
         ({"title": "a", "symptoms": "b", "other": "c"}, [("other", "unknown_field")]),
-        ({"title": 1, "symptoms": "b"}, [("title", "wrong_type")]),
+        ({"title": 1, "symptoms": None}, [("title", "wrong_type"), ("symptoms", "wrong_type")]),
         ({"title": "a\nb", "symptoms": "b"}, [("title", "wrong_type")]),
     ],
 )
 def test_every_bad_value_is_named(values: dict[str, Any], problems: list[tuple[str, str]]) -> None:
     with pytest.raises(ValidationFailed) as refused:
         checked_values(load_templates(None)["incident-summary"], values)
-    assert [(p["loc"][-1], p["type"]) for p in refused.value.details or []] == problems
+    expected = [(["body", "values", field], kind) for field, kind in problems]
+    assert [(p["loc"], p["type"]) for p in refused.value.details or []] == expected
 
 
 def test_applying_stores_an_episode(services: Services) -> None:

@@ -61,6 +61,8 @@ def test_a_conversation_gives_the_same_passages_turn_by_turn_and_as_one_episode(
         "Meeting notes\nAgenda: budget\nWe talked for long.\nNobody objected.\nDecision: none yet",
         "https://example.test: a page",
         "The ratio is 3: 1",
+        "Turn 4321: the export of report 4321 fails",
+        "Budget 2026: as last year",
     ],
 )
 def test_a_heading_is_nobody(text: str) -> None:

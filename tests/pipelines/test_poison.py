@@ -56,7 +56,7 @@ def damage(services: Services, text: str = "[]") -> str:
 
 def work(services: Services, *, dies_at: int | None = None, raises: Exception | None = None) -> None:
     """Do everything that is due, as a worker does. It dies, or fails, when episode `dies_at` reaches it."""
-    while True:
+    for _ in range(1000):
         with operator_transaction(services.pool) as conn:
             row = conn.execute(
                 "select id from runs where state in ('pending', 'running') and run_after <= now() + interval '1 hour'"
@@ -78,6 +78,7 @@ def work(services: Services, *, dies_at: int | None = None, raises: Exception | 
             (STAGES[run.stage] if run.kind == "compile" else compile_stages.compile_one)(services, run)
         except Exception as ex:
             attempts.give_back(services, run, ex)
+    raise AssertionError("the work never ends")
 
 
 def waiting_for(services: Services, run: Run) -> list[int]:
@@ -175,6 +176,14 @@ def test_a_database_that_was_away_is_no_reason_to_take_a_batch_apart(hundred: Se
     attempts.give_back(hundred, claimed, psycopg.OperationalError("the connection is lost"))
     found = detail(hundred, run.id)
     assert found.state == "pending" and not poison.is_isolating(found)
+
+
+def test_a_run_of_a_subject_that_does_not_exist_ends_though_its_workers_died(services: Services) -> None:
+    run, _ = request_compile(services, "acme", "nobody", request_id=None)
+    with operator_transaction(services.pool) as conn:
+        conn.execute("update runs set crashes = 3, params = '{\"isolate\": 1}'")
+    work(services)
+    assert detail(services, run.id).state == "completed"
 
 
 def test_a_kind_without_parts_is_quarantined_whole(services: Services) -> None:

@@ -27,6 +27,12 @@ def test_a_speaker_is_a_signal_and_no_term() -> None:
     assert sorted(query.terms.tolist()) == sorted(term_list("sister visit"))
 
 
+def test_a_number_names_nobody() -> None:
+    query = read("What became of order 47?", "Agent 47")
+    assert query.speakers == () and set(term_list("47")) <= set(query.terms.tolist())
+    assert read("What did Agent 47 say?", "Agent 47").speakers == (speaker_hash("Agent 47"),)
+
+
 def test_capitalised_words_are_terms_but_not_embedded_where_no_speaker_is_named() -> None:
     query = read("When did Ada pay invoice INV-7? I forgot.", "Ben")
     assert query.text == "When did pay invoice I forgot."
