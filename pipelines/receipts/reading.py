@@ -98,7 +98,7 @@ def find_anywhere(services: Services, receipt_id: str) -> StoredReceipt:
     Raises:
         NotFound: when there is none.
     """
-    with operator_transaction(services.pool) as conn:
+    with operator_transaction(services.pool, everywhere=True) as conn:
         row = receipts.find(conn, None, receipt_id)
     if row is None:
         raise NotFound("there is no such receipt")
