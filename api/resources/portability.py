@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from api.inputs import body_lines
 from api.operations import Call, Operation, Stream
-from api.resources.admin_subjects import tenant_of
 from api.schemas.portability import ExportedSubject, ExportQuery, ImportLinesQuery, ImportRequest
 from api.schemas.subjects import SubjectPath
+from api.tenants import named_tenant, tenant_of_subject
 from config.errors import BadRequest
 from pipelines.portability.export import export_subject
 from pipelines.portability.importing import Imported, Wishes, import_document
@@ -22,7 +22,7 @@ def export(call: Call) -> Stream:
         raise BadRequest("version 1.0 is one JSON object")
     pieces = export_subject(
         call.services,
-        tenant_of(call),
+        tenant_of_subject(call),
         call.path.subject_id,
         form=query.format,
         version=query.format_version,
@@ -48,10 +48,9 @@ def import_lines(call: Call) -> Imported:
 
 
 def _wishes(call: Call, said: ImportRequest | ImportLinesQuery) -> Wishes:
-    target = said.target_tenant_id
     return Wishes(
         target_subject_id=said.target_subject_id,
-        target_tenant_id=target if target is not None else call.tenant_id or None,
+        target_tenant_id=named_tenant(call, said.target_tenant_id),
         preserve_ids=said.preserve_ids,
         include_erased=said.include_erased,
         by=call.principal.name,

@@ -89,6 +89,9 @@ def test_the_tenant_is_checked_where_only_what_is_found_names_it(european: falco
     pin(european, "us")
     for path, method in paths.items():
         assert refusal(european.simulate_request(method, path)) == (403, "residency.mismatch"), path
+    sandbox = f"/admin/subjects/{asked['subject_id']}/policy-sandbox"
+    tried = european.simulate_post(sandbox, json={"yaml_content": "{version: 1, rules: []}"})
+    assert refusal(tried) == (403, "residency.mismatch")
     imported = european.simulate_post("/admin/import", json={"document": document})
     assert refusal(imported) == (403, "residency.mismatch")
 
