@@ -20,12 +20,15 @@ def export(call: Call) -> Stream:
     query = call.query
     if query.format == "jsonl" and query.format_version == "1.0":
         raise BadRequest("version 1.0 is one JSON object")
+    if query.include_receipts and query.format_version == "1.0":
+        raise BadRequest("version 1.0 has no place for receipts")
     pieces = export_subject(
         call.services,
         tenant_of_subject(call),
         call.path.subject_id,
         form=query.format,
         version=query.format_version,
+        with_receipts=query.include_receipts,
         by=call.principal.name,
         request_id=call.request_id,
     )

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from api.schemas.admin_subjects import TenantQuery
 from api.schemas.fields import SubjectId
+from api.schemas.receipts import Receipt
 
 Target = Annotated[str, Meta(max_length=256, description="Tenant that it goes to; else the one it came from.")]
 IncludeErased = Annotated[bool, Meta(description="Take in also what was erased, which is otherwise left out.")]
@@ -25,6 +26,10 @@ class ExportQuery(TenantQuery, kw_only=True):
     format_version: Annotated[
         Literal["1.0", "1.1"], Meta(description="1.1 is lossless; 1.0 is for servers that know no other.")
     ] = "1.1"
+    include_receipts: Annotated[
+        bool,
+        Meta(description="Add what was delivered of the subject, for whoever asks who saw it. Imports leave it out."),
+    ] = False
 
 
 class ExportedSubject(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,6 +49,7 @@ class ExportedSubject(msgspec.Struct, frozen=True, kw_only=True):
     resolution_changes: list[dict[str, Any]] = []
     passage_blocks: list[dict[str, Any]] = []
     passage_vectors: list[dict[str, Any]] = []
+    receipts: list[Receipt] = []
 
 
 class ImportRequest(msgspec.Struct, kw_only=True):
