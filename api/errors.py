@@ -11,7 +11,7 @@ import structlog
 from api.operations import encode
 from api.request import ApiRequest
 from api.schemas.service import ErrorEnvelope, ErrorInfo, Problem
-from config.errors import StatewaveError, Unavailable
+from config.errors import StatewaveError, Unauthenticated, Unavailable
 
 log = structlog.get_logger()
 
@@ -42,6 +42,8 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
     retry_after = error.retry_after
     if retry_after is None and isinstance(error, Unavailable):
         retry_after = UNAVAILABLE_RETRY_AFTER
+    if isinstance(error, Unauthenticated) and error.code == Unauthenticated.code:
+        response.set_header("WWW-Authenticate", 'Bearer realm="statewave"')
     if retry_after is not None:
         response.set_header("Retry-After", str(retry_after))
 

@@ -70,6 +70,7 @@ def bulk_delete(call: Call) -> BulkDeleted:
         deleted_episodes=done.episodes,
         deleted_memories=done.memories,
         failed=done.failed,
+        remaining=done.remaining,
         part_of=done.part_of,
     )
 
