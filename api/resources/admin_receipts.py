@@ -44,6 +44,7 @@ def list_page(call: Call) -> AdminReceiptPage:
         until=query.until,
         cursor=query.cursor,
         limit=query.limit,
+        delivered=query.delivered,
     )
     return AdminReceiptPage(receipts=page, next_cursor=cursor, limit=query.limit)
 
