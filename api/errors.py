@@ -48,7 +48,7 @@ def write(response: falcon.Response, error: StatewaveError, request_id: str) -> 
     response.data = encode(ErrorEnvelope(error=info))
     if error.status == 401:
         # RFC 9110, section 15.5.2: it must be said how to authenticate.
-        response.set_header("WWW-Authenticate", "Bearer")
+        response.set_header("WWW-Authenticate", 'Bearer realm="statewave"')
     retry_after = error.retry_after
     if retry_after is None and isinstance(error, Unavailable):
         retry_after = UNAVAILABLE_RETRY_AFTER

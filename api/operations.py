@@ -16,6 +16,7 @@ from config.errors import FieldProblem, Forbidden, ValidationFailed
 from pipelines import audit
 from pipelines.principal import Principal, Scope
 from pipelines.services import Services
+from storage.standing import keeping_to, kept_to
 
 #: What `Lines` are sent as (https://jsonlines.org).
 JSON_LINES = "application/jsonl"
@@ -108,6 +109,8 @@ class Operation:
     scope: Scope | None = None
     #: Whether it may answer with `Lines`.
     streams: bool = False
+    #: Whether it is about the server itself, tenants of other regions included.
+    is_about_the_server: bool = False
     #: Other paths at which the same operation answers; they are not documented twice.
     aliases: Sequence[str] = field(default=())
 
@@ -144,6 +147,8 @@ class Handler:
         self._status = falcon.code_to_http_status(next(iter(operation.answers)))
         self._operation = operation
         self._needs = operation.needed_scopes
+        keeps = operation.is_operators and not operation.is_about_the_server
+        self._region = services.settings.region if keeps else None
         self._parts = list(_readers(operation, services.settings.max_body_bytes).items())
 
     def respond(self, request: ApiRequest, response: falcon.Response, **fields: str) -> None:
@@ -156,20 +161,21 @@ class Handler:
         if not getattr(call.body, "force_region_pin", False):
             for tenant_id in call.named_tenants():
                 request.serve_tenant(tenant_id)
-        with self._audited(call):
+        region = self._region
+        with keeping_to(region), self._audited(call):
             answer = self._run(call)
         status = self._status
         if isinstance(answer, Stream):
             response.content_type = answer.content_type
             response.downloadable_as = answer.file_name
-            response.stream = answer.pieces
+            response.stream = kept_to(region, answer.pieces)
             return
         if isinstance(answer, Reply):
             status, answer = falcon.code_to_http_status(answer.status), answer.body
         response.status = status
         if isinstance(answer, Lines):
             response.content_type = JSON_LINES
-            response.stream = (encode(row) + b"\n" for row in answer.rows)
+            response.stream = kept_to(region, (encode(row) + b"\n" for row in answer.rows))
             return
         response.content_type = falcon.MEDIA_JSON
         response.data = encode(answer)

@@ -31,6 +31,7 @@ _KINDS = (
     ("Expected `array` of length >=", "too_short"),
     ("Expected `str` of length <=", "too_long"),
     ("Expected `array` of length <=", "too_long"),
+    ("Expected `object` of length <=", "too_long"),
     ("Expected `str` matching", "invalid_characters"),
     ("Expected `int` >=", "too_small"),
     ("Expected `int` <=", "too_large"),
@@ -114,14 +115,15 @@ class Collector:
         return converted
 
     def _explain(self, ex: msgspec.ValidationError, expected: Any, location: Location) -> None:
-        message, _, path = str(ex).partition(" - at `")
+        message, _, path = str(ex).partition(" - at ")
+        path = path.replace("`", "")
         kind = next((kind for start, kind in _KINDS if message.startswith(start)), "wrong_type")
         if kind == "invalid_characters":
             message = _extra(expected, "problem") or message
         elif not path:
             message = self._in_plain_words(bare_type(expected)) or message
         if path and "[...]" not in path:
-            message = f"{message} (at {path.rstrip('`')})"
+            message = f"{message} (at {path})"
         self.add(location, message, kind)
 
     def _in_plain_words(self, plain: Any) -> str | None:

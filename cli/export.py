@@ -15,6 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("subject", nargs="?", help="subject id; without one, --all")
     parser.add_argument("--all", action="store_true", help="every subject of the tenant")
     parser.add_argument("--tenant", default="", metavar="ID", help="whose subject (default: the default tenant)")
+    parser.add_argument("--receipts", action="store_true", help="with the receipts of what was delivered of it")
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to (default: standard output)")
 
 
@@ -41,7 +42,13 @@ def run(arguments: argparse.Namespace) -> int:
             for subject_id in subjects:
                 try:
                     pieces = export_subject(
-                        services, arguments.tenant, subject_id, form="jsonl", by=shell_user(), progress=meter.show
+                        services,
+                        arguments.tenant,
+                        subject_id,
+                        form="jsonl",
+                        with_receipts=arguments.receipts,
+                        by=shell_user(),
+                        progress=meter.show,
                     )
                 except StatewaveError as ex:
                     if arguments.all:

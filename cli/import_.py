@@ -81,6 +81,8 @@ def _told(done: Imported) -> str:
         parts.append(f"{done.unchanged} rows were there")
     if done.skipped_erased:
         parts.append(f"{done.skipped_erased} rows left out because they were erased")
+    if done.receipts_left_out:
+        parts.append(f"{done.receipts_left_out} receipts are evidence and stay in the file")
     if done.indexing:
         parts.append("a worker makes their passages")
     return ", ".join(parts)

@@ -96,8 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _asked(arguments: argparse.Namespace) -> Any:
     import msgspec
 
+    from api.schemas.fields import DEFAULT_TENANT
     from api.schemas.keys import KeyCreate
-    from api.schemas.webhooks import DEFAULT_TENANT
     from pipelines.keys import NewKey
 
     body = {

@@ -24,7 +24,8 @@ CLOCK_SKEW = 5.0
 CONNECT_SECONDS = 5
 
 _ROLES = (
-    "select rolname, rolsuper or rolbypassrls from pg_roles where rolname in ('statewave_app', 'statewave_operator')"
+    "select rolname, rolsuper or rolbypassrls from pg_roles"
+    " where rolname in ('statewave_app', 'statewave_operator', 'statewave_regional')"
 )
 _UNFORCED = """
 select relname from pg_class
@@ -98,7 +99,7 @@ def broker(settings: Settings) -> Iterator[Check]:
 
 def _roles(conn: psycopg.Connection[Any]) -> Iterator[Check]:
     privileged = dict(conn.execute(_ROLES).fetchall())
-    if len(privileged) < 2:
+    if len(privileged) < 3:
         may_create = conn.execute(_ME).fetchone()
         if may_create is None or not may_create[0]:
             yield failed(

@@ -57,7 +57,7 @@ class Memory:
         with self._lock:
             if id in self._keys:
                 return self._revision, self._keys[id], False
-        with operator_transaction(self._pool) as conn:
+        with operator_transaction(self._pool, everywhere=True) as conn:
             revision, secret = api_keys.find_secret(conn, id)
         # Only what lets somebody in is remembered, because only that is confirmed by a transaction. And keys that do
         # not exist are as many as anybody likes.
@@ -74,7 +74,7 @@ class Memory:
         with self._lock:
             if tenant_id in self._regions:
                 return self._revision, self._regions[tenant_id], False
-        with operator_transaction(self._pool) as conn:
+        with operator_transaction(self._pool, everywhere=True) as conn:
             revision, stored = api_keys.find_pin(conn, tenant_id)
         region = _region(stored)
         if region.may_be_served_from(served_from):
@@ -257,7 +257,7 @@ class LastUses:
             if self._written is not None and (at - self._written).total_seconds() < self.INTERVAL:
                 return
             self._written, uses, self._uses = at, self._uses, {}
-        with operator_transaction(self._pool) as conn:
+        with operator_transaction(self._pool, everywhere=True) as conn:
             api_keys.note_uses(conn, uses)
 
 

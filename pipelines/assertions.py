@@ -34,7 +34,7 @@ class Assertion:
     """One thing that is asserted, by a stored memory, by drafts, or by both."""
 
     __slots__ = (
-        "_wording",
+        *("_learned_claim", "_wording"),
         *("claim_key", "claim_value", "drafts", "first", "hash", "kind"),
         *("last", "slot", "state", "stored", "superseded", "text"),
     )
@@ -52,6 +52,7 @@ class Assertion:
         if self.stored is not None:
             self.last = max(self.last, _last_moment(self.stored))
         self._wording: Wording | None = None
+        self._learned_claim: Any = None
         self.slot: tuple[str, ...] | None = None
         self.state: tuple[str, bool] = ("", False)
         self.take_slot(claim_keys)
@@ -88,6 +89,7 @@ class Assertion:
         self.drafts.append((index, draft, reason))
         if self.claim_key is None and draft.claim_key is not None:
             self.claim_key, self.claim_value = draft.claim_key, draft.claim_value
+            self._learned_claim = draft.metadata.get("claim")
             self.take_slot(claim_keys)
 
     def absorb(self, other: Assertion) -> None:
@@ -141,6 +143,8 @@ class Assertion:
     def _metadata(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """The metadata from which the first and the last moment can be read again."""
         noted = dict(metadata)
+        if self._learned_claim is not None:
+            noted["claim"] = self._learned_claim
         if self.first.position:
             noted[POSITION] = list(self.first.position)
         if self.last[:2] > self.first[:2]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
@@ -21,6 +22,11 @@ from storage.subject_filters import Matched, MatchedSubject, SubjectFilter
 from storage.transactions import operator_transaction
 
 log = structlog.get_logger()
+
+#: Subjects that one call erases at most, and seconds after which it begins no further one: a request must end before
+#: its connection does. What is left is told, and is taken by calling again.
+MOST_AT_ONCE = 10_000
+SECONDS_AT_MOST = 20.0
 
 #: Subjects that a look shows.
 SAMPLE = 20
@@ -42,6 +48,8 @@ class BulkErasure(msgspec.Struct, frozen=True, kw_only=True):
     episodes: int
     memories: int
     failed: list[FailedSubject]
+    #: Subjects that the filter still means, those that failed included.
+    remaining: int
 
 
 def filter_of(
@@ -70,15 +78,17 @@ def preview(services: Services, which: SubjectFilter) -> tuple[Matched, Sequence
 def erase_matching(services: Services, which: SubjectFilter, *, expected_count: int, asked: Asked) -> BulkErasure:
     """Erase every subject that the filter means, each in a transaction and with a receipt of its own.
 
+    It ends after a time, with `remaining` subjects left for the next call.
+
     Raises:
         Conflict: when they are not as many as expected; nothing was erased then.
     """
     part_of = uuid7()
     with operator_transaction(services.pool) as conn:
-        found = subject_filters.first(conn, which, limit=expected_count + 1)
-        if len(found) != expected_count:
-            matched = subject_filters.count(conn, which).subjects
+        matched = subject_filters.count(conn, which).subjects
+        if matched != expected_count:
             raise Conflict(f"the filter means {matched} subjects now, not {expected_count}: look again")
+        found = subject_filters.first(conn, which, limit=MOST_AT_ONCE)
         audit.record(
             conn,
             actor=asked.by,
@@ -91,7 +101,10 @@ def erase_matching(services: Services, which: SubjectFilter, *, expected_count: 
     asked = msgspec.structs.replace(asked, part_of=part_of)
     subjects = episodes = memories = 0
     failed = []
+    until = time.monotonic() + SECONDS_AT_MOST
     for subject in found:
+        if subjects and time.monotonic() > until:
+            break
         try:
             done = erase_subject(services, subject.tenant_id, subject.subject_id, asked=asked)
         except DatabaseError as ex:
@@ -100,4 +113,11 @@ def erase_matching(services: Services, which: SubjectFilter, *, expected_count: 
             failed.append(FailedSubject(subject_id=subject.subject_id, tenant_id=subject.tenant_id, error=error))
             continue
         subjects, episodes, memories = subjects + 1, episodes + done.episodes, memories + done.memories
-    return BulkErasure(part_of=part_of, subjects=subjects, episodes=episodes, memories=memories, failed=failed)
+    return BulkErasure(
+        part_of=part_of,
+        subjects=subjects,
+        episodes=episodes,
+        memories=memories,
+        failed=failed,
+        remaining=expected_count - subjects,
+    )

@@ -122,7 +122,7 @@ def erase_memory(
     Raises:
         NotFound: when there is no such memory.
     """
-    with operator_transaction(services.pool) as conn:
+    with operator_transaction(services.pool, everywhere=True) as conn:
         place = memory_erasure.find_place(conn, memory_id)
     if place is None or (tenant_id is not None and place.tenant_id != tenant_id):
         raise NotFound(f"there is no memory {memory_id}")

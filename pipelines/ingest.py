@@ -15,6 +15,8 @@ from config.ids import uuid7
 from pipelines import webhook_events
 from pipelines.compile_runs import queue_of
 from pipelines.episode_text import episode_text
+from pipelines.policy.evaluation import ANONYMOUS, Caller
+from pipelines.repetitions import shown_repetitions
 from pipelines.services import Services
 from pipelines.support.episode_signals import episode_signals
 from storage import episodes as episode_rows
@@ -47,11 +49,13 @@ def append_episodes(
     *,
     request_id: str | None,
     batch: bool = False,
+    caller: Caller = ANONYMOUS,
 ) -> list[Episode]:
     """Store the episodes and see to it that their subjects will be compiled; all of them, or none.
 
     An episode whose idempotency key the subject has already is not stored again: the stored one takes its place in
-    the answer, also within one batch and under concurrent repetition. Webhooks tell of new episodes only.
+    the answer (as far as the policy lets the caller see it, `pipelines.repetitions`), also within one batch and under
+    concurrent repetition. Webhooks tell of new episodes only.
 
     Args:
         batch: whether webhooks tell of the episodes together; otherwise of each.
@@ -79,7 +83,8 @@ def append_episodes(
             _tell(services, conn, tenant_id, list(inserted.values()), request_id, batch=batch)
         stored = _stored_under_same_key(conn, tenant_id, repeated)
     services.usage.count(tenant_id, "episodes", len(inserted), now=now)
-    answers: dict[tuple[str, str], Episode] = dict(stored)
+    sent = {key: _episode(first_of_key[key], now) for key in stored}
+    answers = shown_repetitions(services, tenant_id, caller, stored, sent)
     result = []
     for row in rows:
         key = (row.subject_id, row.idempotency_key) if row.idempotency_key else None

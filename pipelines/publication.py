@@ -22,6 +22,7 @@ from pipelines.compilers import claim_keys_of
 from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
 from pipelines.embedding import EmbeddedPassages
+from pipelines.overriding import with_outcomes
 from pipelines.reconcile_stage import rivals_of, stored_memory
 from pipelines.resolution import Supersession
 from pipelines.verdicts import Verdict, apply
@@ -82,6 +83,7 @@ def publish(
     resolution = conflicts.resolve(drafts.memories, existing, claim_keys=claim_keys)
     if verdicts:
         resolution = apply(resolution, verdicts, drafts.memories, existing, claim_keys)
+    resolution = with_outcomes(resolution, existing)
     created = _write_memories(conn, run, drafts, resolution, now)
     kept = np.concatenate(
         [

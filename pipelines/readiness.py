@@ -83,7 +83,7 @@ def _timed(name: str, probe: Callable[[], str | None], *, failure: Failure) -> C
 
 
 def _database(services: Services) -> str | None:
-    with operator_transaction(services.pool, wait_seconds=CONNECT_SECONDS) as conn:
+    with operator_transaction(services.pool, wait_seconds=CONNECT_SECONDS, everywhere=True) as conn:
         conn.execute("select 1")
     return None
 
@@ -117,7 +117,7 @@ def _troubled(models: Sequence[tuple[str, str | None]]) -> str | None:
 
 
 def _of_runs(services: Services, look: Callable[[Connection], str | None]) -> str | None:
-    with operator_transaction(services.pool) as conn:
+    with operator_transaction(services.pool, everywhere=True) as conn:
         return look(conn)
 
 

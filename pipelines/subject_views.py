@@ -96,7 +96,7 @@ def tenant_of(services: Services, subject_id: str, tenant_id: str | None) -> str
     """
     if tenant_id is not None:
         return tenant_id
-    with operator_transaction(services.pool) as conn:
+    with operator_transaction(services.pool, everywhere=True) as conn:
         tenants = subject_views.find_tenants(conn, subject_id)
     if len(tenants) > 1:
         raise Conflict(f"several tenants have a subject {subject_id}; name one with tenant_id")

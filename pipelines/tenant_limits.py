@@ -91,7 +91,7 @@ class TenantLimits:
                     limits.used[tally.meter] += quantity
 
     def _read(self, pool: Pool, tenants: Sequence[str], month: date) -> None:
-        with operator_transaction(pool, wait_seconds=WAIT_SECONDS) as conn:
+        with operator_transaction(pool, wait_seconds=WAIT_SECONDS, everywhere=True) as conn:
             rows = usage.load_limits(conn, tenants, month=month, next_month=next_month(month))
         found = {row.tenant_id: row for row in rows}
         read_at = self._clock()

@@ -70,7 +70,8 @@ def change_config(
             "force_region_pin if that is meant",
             code="residency.invalid_pin",
         )
-    with operator_transaction(services.pool) as conn:
+    # A pin to another region may be put right from here, so the document must be seen.
+    with operator_transaction(services.pool, everywhere=True) as conn:
         changed = tenant_configs.change(conn, tenant_id, changes, cleared=cleared, expected_version=expected_version)
         if changed is None:
             found = tenant_configs.find(conn, tenant_id)

@@ -66,7 +66,7 @@ class Usage:
             if not self._leaving:
                 return
             try:
-                with operator_transaction(pool) as conn:
+                with operator_transaction(pool, everywhere=True) as conn:
                     usage.add(conn, self._leaving)
             except BaseException:
                 with self._lock:

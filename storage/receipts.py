@@ -50,6 +50,7 @@ _CONDITIONS: dict[str, LiteralString] = {
     "until": "r.created_at <= %(until)s",
     "from_id": "r.receipt_id >= %(from_id)s",
     "before": "r.receipt_id < %(before)s",
+    "holding": "not exists (select 1 from unnest(%(holding)s::bytea[]) held where position(held in r.canonical) = 0)",
 }
 
 _CHAIN = f"select {_COLUMNS}, null::timestamptz as tombstoned_at from receipts r where r.tenant_id = %s"
@@ -106,6 +107,8 @@ class ReceiptFilter(msgspec.Struct, frozen=True, kw_only=True):
     from_id: str | None = None
     #: Only ids below this one.
     before: str | None = None
+    #: What their bytes hold. Every receipt of the subject or the tenant is looked at for it, until the page is full.
+    holding: Sequence[bytes] | None = None
     include_tombstoned: bool = False
 
 

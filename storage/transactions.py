@@ -22,7 +22,7 @@ from psycopg.adapt import Loader
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
-from storage.standing import before_commit, standing
+from storage.standing import before_commit, kept_region, standing
 
 Connection: TypeAlias = psycopg.Connection[TupleRow]
 Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
@@ -51,6 +51,11 @@ _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('
 #: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
 #: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
 _READING: LiteralString = "; select bundle_id, config_text from reader_state()"
+
+#: From here on the rows of tenants that are pinned to another region are gone (migration 0014).
+_KEEPING: LiteralString = (
+    "; select set_config('app.elsewhere', tenants_elsewhere({region})::text, true); set local role statewave_regional"
+)
 
 
 class ReaderState(NamedTuple):
@@ -186,13 +191,18 @@ def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
 
 
 @contextlib.contextmanager
-def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> Iterator[Connection]:
-    """A transaction over all tenants, for sweeps and operators.
+def operator_transaction(
+    pool: Pool, *, wait_seconds: float | None = None, everywhere: bool = False
+) -> Iterator[Connection]:
+    """A transaction over all tenants, for sweeps and operators. Requests of operators keep to the server's region.
 
     Args:
         wait_seconds: how long to wait for a connection, where the pool's own patience is too long.
+        everywhere: also tenants of other regions, for finding out whose a row is before it is refused.
     """
-    with _transaction(pool, _begin("statewave_operator", ""), wait_seconds) as conn:
+    region = None if everywhere else kept_region.get()
+    begin = _begin("statewave_operator", "", then=_KEEPING if region is not None else "", region=region or "")
+    with _transaction(pool, begin, wait_seconds) as conn:
         yield conn
 
 
@@ -204,18 +214,26 @@ def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 
 def _begin(
-    role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
+    role: str,
+    tenant_id: str,
+    mode: LiteralString = "",
+    *,
+    reading: bool = False,
+    then: LiteralString = "",
+    region: str = "",
 ) -> sql.Composed:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
-    return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then)
+    return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then, region)
 
 
 @lru_cache(maxsize=1024)
-def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> sql.Composed:
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString, region: str) -> sql.Composed:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
-    return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+    return text.format(
+        mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id), region=sql.Literal(region)
+    )
 
 
 @contextlib.contextmanager

@@ -18,8 +18,7 @@ from api.schemas.receipts import (
     SubjectReceipts,
 )
 from api.schemas.subjects import SubjectPath
-from api.schemas.webhooks import DEFAULT_TENANT
-from pipelines import subject_views
+from api.tenants import named_tenant, tenant_of_subject
 from pipelines.receipts import audit, reading, replay
 from pipelines.receipts.audit import ChainAudit
 from pipelines.receipts.canonical import Body
@@ -39,12 +38,13 @@ def list_page(call: Call) -> AdminReceiptPage:
     query = call.query
     page, cursor = reading.admin_list(
         call.services,
-        tenant_id=_named_tenant(call),
+        tenant_id=named_tenant(call, query.tenant_id),
         subject_id=query.subject_id,
         since=query.since,
         until=query.until,
         cursor=query.cursor,
         limit=query.limit,
+        delivered=query.delivered,
     )
     return AdminReceiptPage(receipts=page, next_cursor=cursor, limit=query.limit)
 
@@ -61,7 +61,7 @@ def audit_chain(call: Call) -> ChainAudit:
     query = call.query
     return audit.audit(
         call.services,
-        _named_tenant(call) or "",
+        named_tenant(call, query.tenant_id) or "",
         since=query.since,
         until=query.until,
         cursor=query.cursor,
@@ -71,31 +71,15 @@ def audit_chain(call: Call) -> ChainAudit:
 
 def of_subject(call: Call) -> SubjectReceipts:
     items, total = reading.summaries(
-        call.services, _tenant(call), call.path.subject_id, limit=call.query.limit, offset=call.query.offset
+        call.services, tenant_of_subject(call), call.path.subject_id, limit=call.query.limit, offset=call.query.offset
     )
     return SubjectReceipts(items=[msgspec.to_builtins(item) for item in items], total=total)
 
 
 def regression(call: Call) -> Regression:
-    tenant_id, subject_id = _tenant(call), call.path.subject_id
+    tenant_id, subject_id = tenant_of_subject(call), call.path.subject_id
     row = reading.find_of_subject(call.services, tenant_id, subject_id, call.path.receipt_id)
     return Regression(**reading.regression(call.services, tenant_id, subject_id, row))
-
-
-def _tenant(call: Call) -> str:
-    tenant_id = subject_views.tenant_of(call.services, call.path.subject_id, _named_tenant(call))
-    call.request.serve_tenant(tenant_id)
-    return tenant_id
-
-
-def _named_tenant(call: Call) -> str | None:
-    """The tenant that is meant: that of the key, else the one that the query or the header names, if any does."""
-    # APPSEC: a key of one tenant reaches nothing of another, also on operators' paths.
-    if call.principal.tenant_id is not None:
-        return call.principal.tenant_id
-    if call.query.tenant_id == DEFAULT_TENANT:
-        return ""
-    return call.query.tenant_id or call.tenant_id or None
 
 
 def _receipt(call: Call) -> StoredReceipt:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from api.operations import Call, Operation
@@ -22,6 +24,7 @@ from api.schemas.admin_subjects import (
     TimelineLimitQuery,
 )
 from api.schemas.subjects import SubjectPath
+from api.tenants import named_tenant, tenant_of_subject
 from pipelines import subject_views
 from pipelines.policy.in_force import viewer_of
 from pipelines.restoration import restore_memory
@@ -35,7 +38,7 @@ def list_page(call: Call) -> SubjectViews:
     query = call.query
     page, total = subject_views.list_views(
         call.services,
-        tenant_id=named_tenant(call),
+        tenant_id=named_tenant(call, query.tenant_id),
         search=query.search,
         health_state=query.health_state,
         has_open_sessions=query.has_open_sessions,
@@ -49,12 +52,12 @@ def list_page(call: Call) -> SubjectViews:
 
 def detail(call: Call) -> SubjectDetail:
     return subject_views.subject_detail(
-        call.services, tenant_of(call), call.path.subject_id, viewer=viewer_of(call.principal)
+        call.services, tenant_of_subject(call), call.path.subject_id, viewer=viewer_of(call.principal)
     )
 
 
 def sla(call: Call) -> AdminServiceLevels:
-    tenant_id = tenant_of(call)
+    tenant_id = tenant_of_subject(call)
     levels = read_service_levels(call.services, tenant_id, call.path.subject_id)
     return AdminServiceLevels(tenant_id=tenant_id, **msgspec.structs.asdict(levels))
 
@@ -63,14 +66,12 @@ def memories(call: Call) -> MemoryViews:
     query = call.query
     page, total = subject_views.list_memories(
         call.services,
-        tenant_of(call),
+        tenant_of_subject(call),
         call.path.subject_id,
         status=None if query.status == "all" else query.status,
         kind=query.kind,
         search=query.search,
-        limit=query.limit,
-        offset=query.offset,
-        viewer=viewer_of(call.principal),
+        **_page(call),
     )
     return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
 
@@ -79,14 +80,12 @@ def episodes(call: Call) -> EpisodeViews:
     query = call.query
     page, total = subject_views.list_episodes(
         call.services,
-        tenant_of(call),
+        tenant_of_subject(call),
         call.path.subject_id,
         session_id=query.session_id,
         type=query.type,
         search=query.search,
-        limit=query.limit,
-        offset=query.offset,
-        viewer=viewer_of(call.principal),
+        **_page(call),
     )
     return EpisodeViews(episodes=page, total=total, limit=query.limit, offset=query.offset)
 
@@ -95,26 +94,28 @@ def citing_memories(call: Call) -> MemoryViews:
     query = call.query
     page, total = subject_views.citing_memories(
         call.services,
-        tenant_of(call),
+        tenant_of_subject(call),
         call.path.subject_id,
         call.path.episode_id,
-        limit=query.limit,
-        offset=query.offset,
-        viewer=viewer_of(call.principal),
+        **_page(call),
     )
     return MemoryViews(memories=page, total=total, limit=query.limit, offset=query.offset)
 
 
 def related(call: Call) -> MemoryEvolution:
     return subject_views.memory_evolution(
-        call.services, tenant_of(call), call.path.subject_id, call.path.memory_id, viewer=viewer_of(call.principal)
+        call.services,
+        tenant_of_subject(call),
+        call.path.subject_id,
+        call.path.memory_id,
+        viewer=viewer_of(call.principal),
     )
 
 
 def restore(call: Call) -> Memory:
     return restore_memory(
         call.services.pool,
-        tenant_of(call),
+        tenant_of_subject(call),
         call.path.subject_id,
         call.path.memory_id,
         instead=call.query.instead,
@@ -126,7 +127,7 @@ def restore(call: Call) -> Memory:
 def timeline(call: Call) -> SessionTimeline:
     return session_timeline(
         call.services,
-        tenant_of(call),
+        tenant_of_subject(call),
         call.path.subject_id,
         call.path.session_id,
         limit=call.query.limit,
@@ -134,16 +135,9 @@ def timeline(call: Call) -> SessionTimeline:
     )
 
 
-def named_tenant(call: Call) -> str | None:
-    """The tenant that the query names, else the header; None for neither."""
-    return call.query.tenant_id or call.tenant_id or None
-
-
-def tenant_of(call: Call) -> str:
-    """The tenant of the subject that the path names."""
-    tenant_id = subject_views.tenant_of(call.services, call.path.subject_id, named_tenant(call))
-    call.request.serve_tenant(tenant_id)
-    return tenant_id
+def _page(call: Call) -> dict[str, Any]:
+    """Which part of a list, for whom."""
+    return {"limit": call.query.limit, "offset": call.query.offset, "viewer": viewer_of(call.principal)}
 
 
 _SUBJECT = "/admin/subjects/{subject_id:path}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.operations import Call, Lines, Operation
 from api.schemas.audit import AuditPage, AuditQuery
+from api.tenants import named_tenant
 from pipelines import audit
 from storage.audit import AuditFilter
 
@@ -11,7 +12,11 @@ from storage.audit import AuditFilter
 def entries(call: Call) -> AuditPage | Lines:
     query = call.query
     which = AuditFilter(
-        actor=query.actor, action=query.action, tenant_id=query.tenant_id, since=query.since, until=query.until
+        actor=query.actor,
+        action=query.action,
+        tenant_id=named_tenant(call, query.tenant_id),
+        since=query.since,
+        until=query.until,
     )
     if query.format == "jsonl":
         return Lines(audit.export(call.services.pool, which))

@@ -45,6 +45,7 @@ OPERATIONS = [
         status,
         {200: EmbeddingStatus},
         tag="Operators",
+        is_about_the_server=True,
         errors=(503,),
     ),
     Operation(
@@ -54,6 +55,7 @@ OPERATIONS = [
         migrate,
         {202: EmbeddingChange},
         tag="Operators",
+        is_about_the_server=True,
         body=EmbeddingsMigrate,
         errors=(400, 409, 413, 422, 503),
     ),
@@ -64,6 +66,7 @@ OPERATIONS = [
         rollback,
         {200: EmbeddingChange},
         tag="Operators",
+        is_about_the_server=True,
         errors=(404, 503),
     ),
     Operation(
@@ -73,6 +76,7 @@ OPERATIONS = [
         prune,
         {200: VectorsPruned},
         tag="Operators",
+        is_about_the_server=True,
         errors=(404, 409, 503),
     ),
 ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from api.operations import Call, Operation
-from api.resources.admin_subjects import named_tenant, tenant_of
 from api.schemas.erasures import (
     BulkDelete,
     BulkDeleted,
@@ -22,6 +21,7 @@ from api.schemas.erasures import (
     SubjectErased,
 )
 from api.schemas.subjects import SubjectPath
+from api.tenants import named_tenant, tenant_of_subject
 from config.errors import BadRequest
 from pipelines import bulk_erasure, erasure_ledger, erasure_proof
 from pipelines.erasure import Asked, Erasure, erase_memory, erase_subject
@@ -32,7 +32,7 @@ from storage.subject_filters import SubjectFilter
 
 
 def delete_subject(call: Call) -> SubjectErased:
-    tenant_id = tenant_of(call)
+    tenant_id = tenant_of_subject(call)
     return _erased(erase_subject(call.services, tenant_id, call.path.subject_id, asked=_asked(call, call.query.reason)))
 
 
@@ -40,7 +40,7 @@ def delete_memory(call: Call) -> SubjectErased:
     done = erase_memory(
         call.services,
         call.path.memory_id,
-        tenant_id=named_tenant(call),
+        tenant_id=named_tenant(call, call.query.tenant_id),
         with_episodes=call.query.with_episodes,
         asked=_asked(call, call.query.reason),
         admit=call.request.serve_tenant,
@@ -70,6 +70,7 @@ def bulk_delete(call: Call) -> BulkDeleted:
         deleted_episodes=done.episodes,
         deleted_memories=done.memories,
         failed=done.failed,
+        remaining=done.remaining,
         part_of=done.part_of,
     )
 
@@ -78,7 +79,7 @@ def list_page(call: Call) -> ErasureList:
     query = call.query
     page, cursor = erasure_ledger.list_erasures(
         call.services,
-        tenant_id=named_tenant(call),
+        tenant_id=named_tenant(call, call.query.tenant_id),
         subject_id=query.subject_id,
         state=query.state,
         cursor=query.cursor,
@@ -88,11 +89,11 @@ def list_page(call: Call) -> ErasureList:
 
 
 def show(call: Call) -> ErasureEntry:
-    return _entry(erasure_ledger.show_erasure(call.services, call.path.erasure_id, tenant_id=call.tenant_id or None))
+    return _entry(erasure_ledger.show_erasure(call.services, call.path.erasure_id, tenant_id=named_tenant(call, None)))
 
 
 def verify(call: Call) -> ErasureVerification:
-    return erasure_ledger.verify_erasure(call.services, call.path.erasure_id, tenant_id=call.tenant_id or None)
+    return erasure_ledger.verify_erasure(call.services, call.path.erasure_id, tenant_id=named_tenant(call, None))
 
 
 def prove(call: Call) -> ErasureEntry:
@@ -101,7 +102,7 @@ def prove(call: Call) -> ErasureEntry:
             call.services,
             call.path.erasure_id,
             subject_id=call.body.subject_id,
-            tenant_id=call.tenant_id or None,
+            tenant_id=named_tenant(call, None),
             by=call.principal.name,
             request_id=call.request_id,
         )
@@ -115,7 +116,7 @@ def _asked(call: Call, reason: str) -> Asked:
 def _filter(call: Call) -> SubjectFilter:
     body = call.body
     return bulk_erasure.filter_of(
-        tenant_id=body.tenant_id if body.tenant_id is not None else call.tenant_id or None,
+        tenant_id=named_tenant(call, body.tenant_id),
         prefix=body.subject_id_prefix,
         older_than_days=body.older_than_days,
         match_all=body.match_all,

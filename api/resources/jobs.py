@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.operations import Call, Operation
 from api.schemas.runs import Job, JobList, JobsDeleted, JobsQuery, JobsReset, PurgeQuery, RunPath, StuckQuery
+from api.tenants import named_tenant
 from config.errors import BadRequest
 from pipelines import operations
 from pipelines.compile_runs import COMPILE
@@ -23,7 +24,7 @@ _STATES = {status: tuple(state for state, wire in _STATUS.items() if wire == sta
 
 def jobs(call: Call) -> JobList:
     query = call.query
-    which = _which(query.status, query.subject_id, query.tenant_id)
+    which = _which(query.status, query.subject_id, named_tenant(call, query.tenant_id))
     page, total = operations.page_jobs(call.services.pool, which, limit=query.limit, offset=query.offset)
     return JobList(jobs=[_job(run) for run in page], total=total, limit=query.limit, offset=query.offset)
 
@@ -34,7 +35,7 @@ def purge(call: Call) -> JobsDeleted:
         raise BadRequest("name at least one of status, subject_id and tenant_id")
     if query.status not in (None, "completed", "failed"):
         raise BadRequest("only completed and failed jobs can be deleted")
-    which = _which(query.status, query.subject_id, query.tenant_id)
+    which = _which(query.status, query.subject_id, named_tenant(call, query.tenant_id))
     return JobsDeleted(deleted=operations.purge_finished(call.services.pool, which))
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 
 from api.operations import Call, Operation
+from api.schemas.fields import DEFAULT_TENANT
 from api.schemas.keys import KeyCreate, KeyList, KeyPath, KeyRotate, KeysQuery, NewKeyAnswer
-from api.schemas.webhooks import DEFAULT_TENANT
+from api.tenants import named_tenant
 from pipelines import keys
 from storage.api_keys import KeyView
 
@@ -29,7 +30,7 @@ def list_page(call: Call) -> KeyList:
     query = call.query
     page, cursor = keys.list_keys(
         call.services.pool,
-        tenant_id=query.tenant_id,
+        tenant_id=named_tenant(call, query.tenant_id),
         operators_only=query.operators,
         include_over=query.include_over,
         cursor=query.cursor,

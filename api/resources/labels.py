@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from api.operations import Call, Operation
@@ -17,6 +18,7 @@ from api.schemas.labels import (
     SuggestedPage,
     SuggestedQuery,
 )
+from api.tenants import named_tenant
 from pipelines.labels import changing
 from pipelines.labels.changing import Settled
 from pipelines.labels.detectors import CATALOGUE
@@ -41,7 +43,7 @@ def set_labels(call: Call) -> Memory:
 def set_labels_anywhere(call: Call) -> MemoryView:
     row = changing.set_labels_anywhere(
         call.services,
-        _tenant(call, call.query.tenant_id),
+        named_tenant(call, call.query.tenant_id),
         call.path.memory_id,
         call.body.sensitivity_labels,
         principal=call.principal,
@@ -53,7 +55,7 @@ def set_labels_anywhere(call: Call) -> MemoryView:
 def suggested(call: Call) -> SuggestedPage:
     query = call.query
     wanted = SuggestionFilter(
-        tenant_id=_tenant(call, query.tenant_id),
+        tenant_id=named_tenant(call, query.tenant_id),
         subject_id=query.subject_id,
         labels=[normal_label(query.label)] if query.label else None,
     )
@@ -68,26 +70,12 @@ def suggested(call: Call) -> SuggestedPage:
 
 
 def promote(call: Call) -> Promoted:
-    row, promoted = changing.promote_labels(
-        call.services,
-        _tenant(call, call.query.tenant_id),
-        call.path.memory_id,
-        call.body.labels,
-        principal=call.principal,
-        request_id=call.request_id,
-    )
+    row, promoted = _settle_one(call, changing.promote_labels)
     return Promoted(promoted=promoted, **_labels_of(row))
 
 
 def dismiss(call: Call) -> Dismissed:
-    row, dismissed = changing.dismiss_labels(
-        call.services,
-        _tenant(call, call.query.tenant_id),
-        call.path.memory_id,
-        call.body.labels,
-        principal=call.principal,
-        request_id=call.request_id,
-    )
+    row, dismissed = _settle_one(call, changing.dismiss_labels)
     return Dismissed(dismissed=dismissed, **_labels_of(row))
 
 
@@ -99,10 +87,21 @@ def dismiss_many(call: Call) -> Settled:
     return _settle(call, promote=False)
 
 
+def _settle_one(call: Call, settle: Callable[..., tuple[LabelledRow, list[str]]]) -> tuple[LabelledRow, list[str]]:
+    return settle(
+        call.services,
+        named_tenant(call, call.query.tenant_id),
+        call.path.memory_id,
+        call.body.labels,
+        principal=call.principal,
+        request_id=call.request_id,
+    )
+
+
 def _settle(call: Call, *, promote: bool) -> Settled:
     body = call.body
     wanted = SuggestionFilter(
-        tenant_id=_tenant(call, body.tenant_id),
+        tenant_id=named_tenant(call, body.tenant_id),
         subject_id=body.subject_id,
         labels=[normal_label(label) for label in body.labels],
         kind=body.kind,
@@ -125,12 +124,6 @@ def _labels_of(row: LabelledRow) -> dict[str, Any]:
         "sensitivity_labels": row.sensitivity_labels,
         "suggested_labels": row.suggested_labels,
     }
-
-
-def _tenant(call: Call, named: str | None) -> str | None:
-    """Whose memories are meant; None means everybody's. Keys of a tenant mean its own."""
-    own = call.principal.tenant_id
-    return own if own is not None else named or call.tenant_id or None
 
 
 OPERATIONS = [

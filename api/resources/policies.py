@@ -25,8 +25,8 @@ from api.schemas.policies import (
     Validation,
 )
 from api.schemas.subjects import SubjectPath
+from api.tenants import named_tenant, tenant_of_subject
 from config.errors import Forbidden
-from pipelines import subject_views
 from pipelines.policy import bundles, dry_run
 from pipelines.policy.dry_run import SubjectDryRun, TenantDryRun
 from pipelines.policy.evaluation import Caller
@@ -70,7 +70,7 @@ def upload(call: Call) -> BundleUploaded:
 
 
 def list_all(call: Call) -> BundleList:
-    rows = bundles.list_bundles(call.services, _scope(call, call.query.tenant_id))
+    rows = bundles.list_bundles(call.services, named_tenant(call, call.query.tenant_id))
     return BundleList(
         bundles=[
             BundleSummary(**{name: getattr(row, name) for name in BundleSummary.__struct_fields__}) for row in rows
@@ -79,7 +79,7 @@ def list_all(call: Call) -> BundleList:
 
 
 def find(call: Call) -> BundleView:
-    bundle, row = bundles.find(call.services, _scope(call, call.query.tenant_id), call.path.bundle_hash)
+    bundle, row = bundles.find(call.services, named_tenant(call, call.query.tenant_id), call.path.bundle_hash)
     return BundleView.of(bundle, row)
 
 
@@ -106,7 +106,7 @@ def reload(call: Call) -> Reloaded:
 
 
 def active(call: Call) -> ActiveBundle | None:
-    found = bundles.active(call.services, _scope(call, call.query.tenant_id))
+    found = bundles.active(call.services, named_tenant(call, call.query.tenant_id))
     if found is None:
         return None
     bundle, row = found
@@ -125,7 +125,7 @@ def try_on_subject(call: Call) -> SubjectDryRun:
     subject_id = call.path.subject_id
     return dry_run.try_on_subject(
         call.services,
-        subject_views.tenant_of(call.services, subject_id, _scope(call, query.tenant_id)),
+        tenant_of_subject(call),
         subject_id,
         body.yaml_content,
         Caller(id=body.caller_id, type=body.caller_type),
@@ -138,20 +138,12 @@ def try_on_tenant(call: Call) -> TenantDryRun:
     body = call.body
     return dry_run.try_on_tenant(
         call.services,
-        _scope(call, body.tenant_id) or "",
+        named_tenant(call, body.tenant_id) or "",
         body.yaml_content,
         Caller(id=body.caller_id, type=body.caller_type),
         cursor=body.cursor,
         limit=body.limit,
     )
-
-
-def _scope(call: Call, named: str | None) -> str | None:
-    """The tenant that is meant; None means all of them. Keys of a tenant mean their own."""
-    own = call.principal.tenant_id
-    if own is not None:
-        return own
-    return named if named is not None else call.tenant_id or None
 
 
 def _writable(call: Call, named: str | None) -> str | None:
@@ -163,7 +155,7 @@ def _writable(call: Call, named: str | None) -> str | None:
     own = call.principal.tenant_id
     if own is not None and named not in (None, own):
         raise Forbidden("this key is for another tenant", code="forbidden")
-    return _scope(call, named)
+    return named_tenant(call, named)
 
 
 OPERATIONS = [

@@ -24,6 +24,7 @@ def list_page(call: Call) -> ReceiptPage:
         cursor=query.cursor,
         limit=query.limit,
         include_tombstoned=query.include_tombstoned,
+        delivered=query.delivered,
     )
     return ReceiptPage(receipts=page, next_cursor=cursor)
 

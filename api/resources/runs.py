@@ -15,6 +15,7 @@ from api.schemas.runs import (
     RunsRetried,
     ScheduleList,
 )
+from api.tenants import named_tenant
 from pipelines import operations, schedules
 from pipelines.schema import schema
 from storage.run_operations import RunDetail, RunFilter
@@ -40,7 +41,7 @@ def runs(call: Call) -> RunList:
         states=(query.state,) if query.state else None,
         queue=query.queue,
         kind=query.kind,
-        tenant_id=query.tenant_id,
+        tenant_id=named_tenant(call, query.tenant_id),
         subject_id=query.subject_id,
         quarantined=query.quarantined,
     )
@@ -65,7 +66,7 @@ def retry_all(call: Call) -> RunsRetried:
     which = RunFilter(
         queue=query.queue,
         kind=query.kind,
-        tenant_id=query.tenant_id,
+        tenant_id=named_tenant(call, query.tenant_id),
         subject_id=query.subject_id,
         quarantined=query.quarantined,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from api.operations import Call, Operation
 from api.schemas.usage import UsageQuery
+from api.tenants import named_tenant
 from pipelines.usage_report import UsageQuestion, UsageReport, usage_report
 
 
@@ -13,7 +14,7 @@ def report(call: Call) -> UsageReport:
         call.services.pool,
         call.services.settings,
         UsageQuestion(
-            tenant_id=query.tenant_id or call.tenant_id or None,
+            tenant_id=named_tenant(call, query.tenant_id),
             first=query.first,
             last=query.last,
             group_by=query.group_by,

@@ -20,6 +20,7 @@ from api.schemas.webhooks import (
     ReplayRequest,
     TenantQuery,
 )
+from api.tenants import named_tenant
 from pipelines import webhook_admin
 from pipelines.backoff import WEBHOOK
 
@@ -30,13 +31,15 @@ _Shown = TypeVar("_Shown", DeliverySummary, DeliveryDetail)
 
 def list_page(call: Call) -> DeliveryPage:
     query = call.query
-    page, total = webhook_admin.list_deliveries(call.services, query.filter(), limit=query.limit, offset=query.offset)
+    page, total = webhook_admin.list_deliveries(
+        call.services, query.filter(named_tenant(call, query.tenant_id)), limit=query.limit, offset=query.offset
+    )
     events = [_with_limit(DeliverySummary, delivery) for delivery in page]
     return DeliveryPage(events=events, total=total, limit=query.limit, offset=query.offset)
 
 
 def statistics(call: Call) -> DeliveryCounts:
-    counts = webhook_admin.statistics(call.services, call.query.tenant_id)
+    counts = webhook_admin.statistics(call.services, named_tenant(call, call.query.tenant_id))
     return DeliveryCounts(**counts, total=sum(counts.values()))
 
 
@@ -46,7 +49,9 @@ def find(call: Call) -> DeliveryDetail:
 
 
 def purge(call: Call) -> Deleted:
-    return Deleted(deleted=webhook_admin.purge(call.services, call.query.filter()))
+    return Deleted(
+        deleted=webhook_admin.purge(call.services, call.query.filter(named_tenant(call, call.query.tenant_id)))
+    )
 
 
 def replay_one(call: Call) -> Replayed:
@@ -55,7 +60,9 @@ def replay_one(call: Call) -> Replayed:
 
 
 def replay_many(call: Call) -> Replayed:
-    outcome = webhook_admin.replay_dead_letters(call.services, call.body.filter(), limit=call.body.limit)
+    outcome = webhook_admin.replay_dead_letters(
+        call.services, call.body.filter(named_tenant(call, call.body.tenant_id)), limit=call.body.limit
+    )
     return Replayed(replayed=outcome.replayed, remaining=outcome.remaining)
 
 

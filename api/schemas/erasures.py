@@ -58,7 +58,7 @@ class SubjectErased(msgspec.Struct, frozen=True, kw_only=True):
     erasure_id: UUID | None
 
 
-class MatchFilter(msgspec.Struct, kw_only=True):
+class MatchFilter(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which subjects; they match all that is given. Without anything, `match_all` must be true."""
 
     subject_id_prefix: Annotated[str, Meta(min_length=1, max_length=256)] | None = None
@@ -69,7 +69,7 @@ class MatchFilter(msgspec.Struct, kw_only=True):
     match_all: bool = False
 
 
-class BulkDelete(MatchFilter, kw_only=True):
+class BulkDelete(MatchFilter, kw_only=True, forbid_unknown_fields=True):
     """Which subjects to erase, and what the look at them (`preview-delete`) said."""
 
     expected_count: Annotated[int, Meta(ge=0, le=2**31 - 2, description="`matched` of the preview.")]
@@ -87,12 +87,13 @@ class DeletePreview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BulkDeleted(msgspec.Struct, frozen=True, kw_only=True):
-    """What was deleted. `part_of` is in the receipts of all of it."""
+    """What was deleted. `part_of` is in the receipts of all of it; what remains is deleted by the next call."""
 
     deleted_subjects: int
     deleted_episodes: int
     deleted_memories: int
     failed: list[FailedSubject]
+    remaining: int
     part_of: UUID
 
 

@@ -7,6 +7,9 @@ from typing import Annotated, Any
 
 from msgspec import Meta
 
+#: How operators name the tenant of requests without a tenant header, whose own name is empty.
+DEFAULT_TENANT = "-"
+
 #: Any character but controls and the two Unicode line separators: what an id may consist of. The end is written as
 #: a lookahead because Python's `$` lets a final newline pass.
 PRINTABLE = "^[^\\u0000-\\u001f\\u007f-\\u009f\\u2028\\u2029]+(?![\\s\\S])"

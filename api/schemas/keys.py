@@ -33,7 +33,7 @@ KeyName = Annotated[
 ]
 
 
-class KeyCreate(msgspec.Struct, kw_only=True):
+class KeyCreate(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A key to be made. Without `tenant_id` it is one of operators, who name a tenant in each request."""
 
     name: KeyName

@@ -95,7 +95,7 @@ class Dismissed(msgspec.Struct, frozen=True, kw_only=True):
     suggested_labels: list[str]
 
 
-class BulkSettle(msgspec.Struct, kw_only=True):
+class BulkSettle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which suggestions of which memories. Without `confirm` nothing changes and the count is told."""
 
     labels: Annotated[list[Label], Meta(min_length=1, max_length=32, description="The suggestions that are meant.")]

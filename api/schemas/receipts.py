@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from uuid import UUID
 
 import msgspec
 from msgspec import Meta
 
 from api.schemas.admin_subjects import TenantId
 from api.schemas.fields import Moment, SubjectId, as_utc
+from pipelines.receipts.reading import Delivered
 from pipelines.receipts.replay import Memories
 
 ReceiptId = Annotated[
@@ -39,7 +41,19 @@ class Span(msgspec.Struct, kw_only=True):
         self.until = as_utc(self.until) if self.until else None
 
 
-class ReceiptsQuery(Span, kw_only=True):
+class DeliveredQuery(Span, kw_only=True):
+    """What was delivered, and to whom."""
+
+    memory_id: Annotated[UUID, Meta(description="Only those by which this memory was delivered.")] | None = None
+    episode_id: Annotated[UUID, Meta(description="Only those by which this episode was delivered.")] | None = None
+    caller_id: Annotated[str, Meta(max_length=256, description="Only what was delivered to this caller.")] | None = None
+
+    @property
+    def delivered(self) -> Delivered:
+        return Delivered(memory_id=self.memory_id, episode_id=self.episode_id, caller_id=self.caller_id)
+
+
+class ReceiptsQuery(DeliveredQuery, kw_only=True):
     """Which receipts of a subject, newest first."""
 
     subject_id: SubjectId
@@ -48,7 +62,7 @@ class ReceiptsQuery(Span, kw_only=True):
     include_tombstoned: Annotated[bool, Meta(description="Also those that are past their retention.")] = False
 
 
-class AdminReceiptsQuery(Span, kw_only=True):
+class AdminReceiptsQuery(DeliveredQuery, kw_only=True):
     """Which receipts, newest first; a subject or a tenant must be named."""
 
     subject_id: SubjectId | None = None

@@ -9,15 +9,12 @@ from uuid import UUID
 import msgspec
 from msgspec import Meta
 
-from api.schemas.fields import PRINTABLE, Moment
+from api.schemas.fields import DEFAULT_TENANT, PRINTABLE, Moment
 from api.schemas.timeline import Offset
 from config.webhooks import MAX_URL_LENGTH
 from pipelines.webhook_endpoints import EndpointChange
 from storage.webhook_endpoints import Endpoint
 from storage.webhook_log import DeliveryHistory, Filter, LoggedDelivery
-
-#: How a path names the tenant of requests without a tenant header, whose name is empty.
-DEFAULT_TENANT = "-"
 
 Status = Literal["pending", "delivered", "dead_letter"]
 
@@ -53,8 +50,8 @@ class DeliveriesQuery(msgspec.Struct, kw_only=True):
     limit: Annotated[int, Meta(ge=1, le=100, description="Deliveries at most.")] = 50
     offset: Offset = 0
 
-    def filter(self) -> Filter:
-        return Filter(status=self.status, event=self.event_type, tenant_id=self.tenant_id, endpoint_id=self.endpoint_id)
+    def filter(self, tenant_id: str | None) -> Filter:
+        return Filter(status=self.status, event=self.event_type, tenant_id=tenant_id, endpoint_id=self.endpoint_id)
 
 
 class PurgeQuery(msgspec.Struct, kw_only=True):
@@ -64,8 +61,8 @@ class PurgeQuery(msgspec.Struct, kw_only=True):
     event_type: _EventFilter | None = None
     tenant_id: _TenantFilter | None = None
 
-    def filter(self) -> Filter:
-        return Filter(status=self.status, event=self.event_type, tenant_id=self.tenant_id)
+    def filter(self, tenant_id: str | None) -> Filter:
+        return Filter(status=self.status, event=self.event_type, tenant_id=tenant_id)
 
 
 class TenantQuery(msgspec.Struct, kw_only=True):
@@ -151,10 +148,10 @@ class ReplayRequest(msgspec.Struct, kw_only=True):
     until: Moment | None = None
     limit: Annotated[int, Meta(ge=1, le=10_000, description="Dead letters at most, oldest first.")] = 1000
 
-    def filter(self) -> Filter:
+    def filter(self, tenant_id: str | None) -> Filter:
         return Filter(
             event=self.event_type,
-            tenant_id=self.tenant_id,
+            tenant_id=tenant_id,
             endpoint_id=self.endpoint_id,
             since=self.since,
             until=self.until,

@@ -19,10 +19,13 @@ from typing import Any
 import msgspec
 
 from config.errors import BadRequest
+from pipelines.receipts import offline
 from pipelines.receipts.canonical import canonical_bytes
 from storage.passages import BLOCK, RECORD
 
 FORMAT = "statewave-subject"
+#: Section of the receipts that may travel along, as evidence: they are read and verified, and never imported.
+RECEIPTS = offline.RECEIPTS
 VERSION_1_0 = "1.0"
 VERSION_1_1 = "1.1"
 

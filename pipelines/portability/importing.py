@@ -20,7 +20,7 @@ from config.ids import uuid7
 from pipelines import audit
 from pipelines.erasure_receipts import item_hash, subject_hash
 from pipelines.portability import indexing, rows
-from pipelines.portability.document import PASSAGE_LAYOUT, VERSION_1_0
+from pipelines.portability.document import PASSAGE_LAYOUT, RECEIPTS, VERSION_1_0
 from pipelines.portability.reading import Source
 from pipelines.portability.rows import DERIVED, Row
 from pipelines.services import Services
@@ -63,6 +63,8 @@ class Imported(msgspec.Struct, frozen=True, kw_only=True):
     unchanged: int
     #: Rows that were left out because they had been erased.
     skipped_erased: int
+    #: Receipts that came along. They stay in the chain of the server that wrote them, and the document proves them.
+    receipts_left_out: int
     #: Whether passages are made again by a run; until then, context does not find what was imported.
     indexing: bool
 
@@ -109,7 +111,7 @@ class _Import:
         self._tenants = sorted({header.tenant_id or "", self.tenant_id})
         self._erased_until = None if wishes.include_erased else self._last_erasure()
         self._inserted = dict.fromkeys(portability.SECTIONS, 0)
-        self._unchanged = self._skipped = 0
+        self._unchanged = self._skipped = self._receipts = 0
         self._skipped_memories: set[UUID] = set()
         #: Last episode that the document says is compiled: in its own numbers, and in those of the subject.
         self._compiled_there = _compiled_seq(header.subject)
@@ -181,6 +183,7 @@ class _Import:
             rows_imported={section: count for section, count in self._inserted.items() if count},
             unchanged=self._unchanged,
             skipped_erased=self._skipped,
+            receipts_left_out=self._receipts,
             indexing=indexing,
         )
         details = {
@@ -210,6 +213,7 @@ class _Import:
         current, started, number = "", 0, 0
         for section, text in self._source.rows():
             if section not in portability.SECTIONS:
+                self._receipts += section == RECEIPTS
                 continue  # What a later version adds.
             if section != current or len(waiting) >= BATCH:
                 if waiting:

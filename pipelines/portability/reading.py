@@ -10,7 +10,16 @@ from unicodedata import category
 import msgspec
 
 from config.errors import BadRequest
-from pipelines.portability.document import FORMAT, VERSION_1_0, VERSION_1_1, Checksum, Header, Line, checksum_1_0
+from pipelines.portability.document import (
+    FORMAT,
+    RECEIPTS,
+    VERSION_1_0,
+    VERSION_1_1,
+    Checksum,
+    Header,
+    Line,
+    checksum_1_0,
+)
 from storage.portability import SECTIONS
 
 #: Bytes of a line: an episode of the largest payload fits.
@@ -44,7 +53,7 @@ class WholeDocument:
         """
         self._document = document
         self.header = _header(msgspec.json.encode(document))
-        self._sections = {name: _rows(document, name) for name in SECTIONS if name in document}
+        self._sections = {name: _rows(document, name) for name in (*SECTIONS, RECEIPTS) if name in document}
         if self.header.format_version == VERSION_1_0:
             self._sections = {name: self._sections.get(name, []) for name in ("episodes", "memories")}
         expected = msgspec.json.decode(document.get("checksum", b"null"))

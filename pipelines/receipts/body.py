@@ -6,7 +6,7 @@ how much of the subject was seen (`retrieval`), from which the same context can 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -15,11 +15,14 @@ from uuid import UUID
 import msgspec
 import numpy as np
 
+from pipelines.claims import DEFAULT_CLAIM_KEYS
 from pipelines.context import Assembly, ContextRequest
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.receipts.canonical import Body, text_hash
+from pipelines.receipts.conflict_status import Stated, stated
 from pipelines.retrieval import Found, microseconds
 from pipelines.support.handoff import Briefing, HandoffRequest
+from pipelines.tenant_config import parse
 from storage.episodes import EpisodeWithBody
 from storage.history import Watermark
 from storage.rows import Episode, Memory
@@ -50,7 +53,7 @@ def of_context(assembly: Assembly, request: ContextRequest) -> Body:
         "as_of": assembly.now.isoformat(),
         "caller_id": request.caller_id,
         "caller_type": request.caller_type,
-        "selected_entries": _entries(memories, bundle.episodes, assembly.scores),
+        "selected_entries": _entries(memories, bundle.episodes, assembly.scores, assembly.tenant_config),
         "output": _output(bundle.assembled_context, bundle.token_estimate),
         "request": {"surface": "context", **_builtins(request, without=("explain",))},
         "retrieval": _retrieval(found.watermark, found.model, candidates_hash(found, assembly.now)) if found else None,
@@ -66,7 +69,7 @@ def of_handoff(briefing: Briefing, request: HandoffRequest) -> Body:
         "as_of": handoff.generated_at.isoformat(),
         "caller_id": request.caller_id,
         "caller_type": request.caller_type,
-        "selected_entries": _entries(briefing.facts, briefing.episodes, {}),
+        "selected_entries": _entries(briefing.facts, briefing.episodes, {}, briefing.tenant_config),
         "output": _output(handoff.handoff_notes, handoff.token_estimate),
         "request": {"surface": "handoff", **_builtins(request)},
         "retrieval": _retrieval(briefing.watermark, None, None) if briefing.watermark else None,
@@ -106,9 +109,14 @@ def candidates_hash(found: Found, now: datetime) -> str:
 
 
 def _entries(
-    memories: Iterable[Memory], episodes: Iterable[Episode | EpisodeWithBody], scores: Mapping[UUID, float]
+    memories: Sequence[Memory],
+    episodes: Iterable[Episode | EpisodeWithBody],
+    scores: Mapping[UUID, float],
+    tenant_config: str | None,
 ) -> list[dict[str, Any]]:
-    entries = [_memory(memory) for memory in memories] + [_episode(episode) for episode in episodes]
+    claim_keys = DEFAULT_CLAIM_KEYS.with_additions(parse(tenant_config).config.claim_keys or {})
+    entries = [_memory(*each) for each in zip(memories, stated(memories, claim_keys), strict=True)]
+    entries += [_episode(episode) for episode in episodes]
     for rank, entry in enumerate(entries, start=1):
         score = scores.get(UUID(entry.get("memory_id") or entry["episode_id"]))
         entry["rank"] = rank
@@ -116,7 +124,7 @@ def _entries(
     return entries
 
 
-def _memory(memory: Memory) -> dict[str, Any]:
+def _memory(memory: Memory, claim: Stated) -> dict[str, Any]:
     sources = sorted(map(str, memory.source_episode_ids))
     return {
         "type": "memory",
@@ -127,8 +135,8 @@ def _memory(memory: Memory) -> dict[str, Any]:
         "supersession_status": memory.status,
         "source_episode_ids": sources,
         "provenance_hash": text_hash(",".join(sources)),
-        "fact_key": None,
-        "conflict_status": "none",
+        "fact_key": claim.fact_key,
+        "conflict_status": claim.conflict_status,
         "sensitivity_labels": sorted(memory.sensitivity_labels),
     }
 

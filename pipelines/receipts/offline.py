@@ -10,11 +10,14 @@ from typing import Any
 from pipelines.receipts.canonical import SIGNATURE, Body, chain_hash, signed_bytes, text_hash
 from pipelines.receipts.signing import Keyring, Verification
 
-_NOT_JSON = "not JSON: one receipt, a list of them, a page of `GET /v1/receipts`, or one per line"
+#: The section of an exported subject that holds them (pipelines.portability.document).
+RECEIPTS = "receipts"
+
+_NOT_JSON = "not JSON: one receipt, a list of them, a page of `GET /v1/receipts`, an export, or one per line"
 
 
 def receipts_in(text: str) -> list[Body]:
-    """The receipts in a file: one, a list, a page as the API answers it, or one per line.
+    """The receipts in a file: one, a list, a page as the API answers it, an exported subject, or one per line.
 
     Raises:
         ValueError: when there are none.
@@ -83,8 +86,12 @@ def _receipts_of(document: Any) -> Iterator[Body]:
             yield from _receipts_of(item)
     elif isinstance(document, dict) and isinstance(document.get("receipts"), list):
         yield from _receipts_of(document["receipts"])
+    elif isinstance(document, dict) and document.get("section") == RECEIPTS:
+        yield from _receipts_of(document.get("row"))
     elif isinstance(document, dict) and "receipt_id" in document:
         yield document
+    elif isinstance(document, dict) and document.keys() & {"section", "end", "format"}:
+        return  # Other lines of an export.
     else:
         raise ValueError(_NOT_JSON)
 

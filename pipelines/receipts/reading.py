@@ -13,7 +13,7 @@ from config.clock import utcnow
 from config.errors import BadRequest, NotFound
 from config.ids import first_ulid
 from config.settings import Settings
-from pipelines.receipts.canonical import SIGNATURE, Body, chain_hash
+from pipelines.receipts.canonical import SIGNATURE, Body, canonical_bytes, chain_hash
 from pipelines.receipts.signing import Verification, keyring_of
 from pipelines.services import Services
 from storage import memories, receipts
@@ -38,6 +38,29 @@ class ReceiptSummary(msgspec.Struct, frozen=True, kw_only=True):
     memory_count: int
 
 
+class Delivered(msgspec.Struct, frozen=True, kw_only=True):
+    """What was delivered to whom: a memory, an episode, a caller; all that are named."""
+
+    memory_id: UUID | None = None
+    episode_id: UUID | None = None
+    caller_id: str | None = None
+
+    def held(self) -> list[bytes] | None:
+        """What receipts hold that say so, in their canonical form; within its strings quotes are escaped."""
+        held = []
+        if self.memory_id is not None:
+            # Rules that hid a memory name it as well. What follows its id tells that it was delivered.
+            held.append(f'"memory_id":"{self.memory_id}","provenance_hash"'.encode())
+        if self.episode_id is not None:
+            held.append(f'"episode_id":"{self.episode_id}"'.encode())
+        if self.caller_id is not None:
+            held.append(b'"caller_id":' + canonical_bytes(self.caller_id))
+        return held or None
+
+
+EVERYTHING = Delivered()
+
+
 def list_receipts(
     services: Services,
     tenant_id: str,
@@ -48,9 +71,10 @@ def list_receipts(
     cursor: str | None,
     limit: int,
     include_tombstoned: bool,
+    delivered: Delivered = EVERYTHING,
 ) -> tuple[list[Body], str | None]:
     """One page of a subject's receipts, newest first, and the cursor of the next; None at the end."""
-    which = _filter(subject_id, tenant_id, since, until, cursor, include_tombstoned=include_tombstoned)
+    which = _filter(subject_id, tenant_id, since, until, cursor, delivered, include_tombstoned=include_tombstoned)
     with tenant_transaction(services.pool, tenant_id) as conn:
         rows = receipts.page(conn, which, limit=limit + 1)
     return [with_status(row) for row in rows[:limit]], _next_cursor(rows, limit)
@@ -65,6 +89,7 @@ def admin_list(
     until: datetime | None,
     cursor: str | None,
     limit: int,
+    delivered: Delivered = EVERYTHING,
 ) -> tuple[list[Body], str | None]:
     """One page for operators, hidden ones included.
 
@@ -73,7 +98,7 @@ def admin_list(
     """
     if tenant_id is None and subject_id is None:
         raise BadRequest("name a subject_id or a tenant_id: receipts are not listed for the whole server")
-    which = _filter(subject_id, tenant_id, since, until, cursor, include_tombstoned=True)
+    which = _filter(subject_id, tenant_id, since, until, cursor, delivered, include_tombstoned=True)
     with operator_transaction(services.pool) as conn:
         rows = receipts.page(conn, which, limit=limit + 1)
     return [body_of(row) for row in rows[:limit]], _next_cursor(rows, limit)
@@ -98,7 +123,7 @@ def find_anywhere(services: Services, receipt_id: str) -> StoredReceipt:
     Raises:
         NotFound: when there is none.
     """
-    with operator_transaction(services.pool) as conn:
+    with operator_transaction(services.pool, everywhere=True) as conn:
         row = receipts.find(conn, None, receipt_id)
     if row is None:
         raise NotFound("there is no such receipt")
@@ -241,6 +266,7 @@ def _filter(
     since: datetime | None,
     until: datetime | None,
     cursor: str | None,
+    delivered: Delivered,
     *,
     include_tombstoned: bool,
 ) -> ReceiptFilter:
@@ -251,6 +277,7 @@ def _filter(
         until=until,
         from_id=first_ulid(since) if since else None,
         before=cursor,
+        holding=delivered.held(),
         include_tombstoned=include_tombstoned,
     )
 

@@ -93,6 +93,24 @@ def test_a_deletion_by_filter_is_looked_at_first_and_confirmed(manual: Client) -
     assert [entry["receipt"]["part_of"] for entry in entries] == [done["part_of"]] * 2
 
 
+@pytest.mark.parametrize("bound", ["SECONDS_AT_MOST", "MOST_AT_ONCE"])
+def test_a_large_deletion_is_carried_out_call_by_call(
+    manual: Client, monkeypatch: pytest.MonkeyPatch, bound: str
+) -> None:
+    """Each call ends in time and says what is left, so no connection breaks in the middle of it."""
+    monkeypatch.setattr(f"pipelines.bulk_erasure.{bound}", -1 if bound == "SECONDS_AT_MOST" else 1)
+    tell(manual, "ada", "eve", "bob")
+    calls = []
+    remaining = 3
+    while remaining:
+        body = {"match_all": True, "expected_count": remaining, "confirm": True}
+        done = manual.simulate_post("/admin/subjects/bulk-delete", json=body).json
+        assert done["deleted_subjects"] == 1
+        remaining = done["remaining"]
+        calls.append(remaining)
+    assert calls == [2, 1, 0]
+
+
 def test_a_deletion_without_a_filter_must_say_that_it_means_all(manual: Client) -> None:
     tell(manual, "ada")
     for path, more in (("preview-delete", {}), ("bulk-delete", {"expected_count": 1, "confirm": True})):

@@ -113,6 +113,23 @@ def test_a_tenants_key_cannot_be_an_operators(guarded: falcon.testing.TestClient
     assert problems(guarded.simulate_post("/admin/keys", json=body, headers=SHARED)) == {"body.scopes": "invalid_value"}
 
 
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/admin/keys", {"name": "k", "tenant": "acme"}),
+        ("/admin/subjects/preview-delete", {"tenant_id": "acme", "prefix": "demo_"}),
+        ("/admin/subjects/bulk-delete", {"tenant_id": "acme", "prefix": "demo_", "expected_count": 0, "confirm": True}),
+        ("/admin/suggested-labels/promote", {"labels": ["x"], "tenant": "acme"}),
+    ],
+)
+def test_a_slip_in_a_name_does_not_widen_what_is_done(
+    guarded: falcon.testing.TestClient, path: str, body: dict[str, Any]
+) -> None:
+    """Without the field that was meant, the key would be an operator's, and the deletion of everything."""
+    answer = guarded.simulate_post(path, json=body, headers=SHARED)
+    assert set(problems(answer).values()) == {"unknown_field"}
+
+
 def test_nobody_makes_a_key_that_opens_more_than_their_own(guarded: falcon.testing.TestClient) -> None:
     _, headers = make_key(guarded, scopes=["write", "admin"])
     answer = guarded.simulate_post("/admin/keys", json={"name": "mine"}, headers=headers)

@@ -188,3 +188,22 @@ def test_a_trace_goes_into_the_run(manual: Client) -> None:
     run = manual.simulate_get(f"/admin/runs/{job['job_id']}").json
     assert run["traceparent"].split("-")[1] == sent.split("-")[1]
     assert run["request_id"] == "r-17"
+
+
+@pytest.mark.parametrize("path", ["/admin/jobs", "/admin/runs", "/admin/subjects", "/admin/keys", "/admin/audit"])
+def test_a_list_is_of_the_tenant_that_the_query_else_the_header_names(manual: Client, path: str) -> None:
+    """A hyphen names the tenant of requests that name none."""
+    for tenant_id in ("acme", ""):
+        requested(manual, f"ada-of-{tenant_id or 'nobody'}", tenant_id)
+        key = {"name": f"ada-of-{tenant_id or 'nobody'}", "tenant_id": tenant_id or "-"}
+        assert manual.simulate_post("/admin/keys", json=key).status_code == 201
+
+    def shown(**request: Any) -> set[str]:
+        text = manual.simulate_get(path, **request).text
+        return {name for name in ("ada-of-acme", "ada-of-nobody") if name in text}
+
+    assert shown() == {"ada-of-acme", "ada-of-nobody"}
+    assert shown(params={"tenant_id": "acme"}) == {"ada-of-acme"}
+    assert shown(headers={"X-Tenant-ID": "acme"}) == {"ada-of-acme"}
+    assert shown(params={"tenant_id": "-"}) == {"ada-of-nobody"}
+    assert shown(params={"tenant_id": "-"}, headers={"X-Tenant-ID": "acme"}) == {"ada-of-nobody"}

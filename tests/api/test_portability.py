@@ -8,6 +8,7 @@ from typing import Any
 import falcon.testing
 import pytest
 
+from storage.transactions import Pool, operator_transaction
 from tests.api.conftest import MakeClient
 from tests.api.test_erasures import subjects_of, tell
 
@@ -119,3 +120,54 @@ def test_json_lines_are_exported_and_imported(manual: Client) -> None:
     assert manual.simulate_post("/admin/import/lines", body="").status_code == 400
     assert manual.simulate_post("/admin/import/lines", body=lines[0]).status_code == 400
     assert manual.simulate_post("/admin/import/lines", body=lines[0] + "\n7\n").status_code == 400
+
+
+def clone(client: Client, **fields: Any) -> falcon.testing.Result:
+    body = {"source_subject_id": "ada", "target_subject_id": "copy", **fields}
+    return client.simulate_post("/admin/memory/clone", json=body)
+
+
+def test_a_clone_is_a_subject_of_its_own_with_the_labels_of_the_first(manual: Client) -> None:
+    memory = tell(manual, "ada")[0]
+    labels = {"sensitivity_labels": ["pii.email"]}
+    assert manual.simulate_patch(f"/admin/memories/{memory['id']}/labels", json=labels).status_code == 200
+    done = clone(manual, target_display_name="A copy").json
+    assert done.pop("cloned_at")
+    assert done == {
+        "status": "cloned",
+        "source_subject_id": "ada",
+        "target_subject_id": "copy",
+        "target_tenant_id": "acme",
+        "target_display_name": "A copy",
+        "clone_scope": "episodes_and_memories",
+        "episode_count": 1,
+        "memory_count": exported(manual)["counts"]["memories"],
+        "source_count": 0,
+    }
+    copied = manual.simulate_get("/admin/subjects/copy/memories").json["memories"]
+    assert {m["content"]: m["sensitivity_labels"] for m in copied}[memory["content"]] == ["pii.email"]
+    assert memory["id"] not in {m["id"] for m in copied}
+    manual.simulate_delete("/admin/subjects/ada")
+    assert subjects_of(manual) == ["copy"]
+
+
+@pytest.mark.parametrize(("scope", "episodes", "memories"), [("episodes", 1, 0), ("memories", 0, 1)])
+def test_a_part_of_a_subject_is_cloned(manual: Client, pool: Pool, scope: str, episodes: int, memories: int) -> None:
+    tell(manual, "ada")
+    done = clone(manual, clone_scope=scope, target_tenant_id="globex").json
+    assert (done["target_tenant_id"], done["episode_count"], bool(done["memory_count"])) == (
+        "globex",
+        episodes,
+        bool(memories),
+    )
+    with operator_transaction(pool) as conn:
+        waiting = "select last_seq - compiled_seq from subjects where subject_id = 'copy'"
+        # Episodes that came without their memories have not been compiled.
+        assert conn.execute(waiting).fetchone() == (episodes,)
+
+
+def test_a_clone_takes_nobodys_place(manual: Client) -> None:
+    tell(manual, "ada", "eve")
+    assert clone(manual, target_subject_id="eve").status_code == 409
+    assert clone(manual, source_subject_id="nobody").status_code == 404
+    assert clone(manual, clone_scope="everything").status_code == 422

@@ -220,3 +220,41 @@ def test_what_is_answered_can_be_verified_offline(
     assert "IS NOT what was signed" in told and "do not follow one another" in told
     page.write_text("no JSON")
     assert main(["receipts", "verify", str(page)]) == 2
+
+
+def test_who_saw_a_memory_is_one_question(client: Client, services: Services) -> None:
+    """Also when rules that hid it name it: what is found is what was delivered."""
+    client.simulate_post("/v1/memories/compile", json={"subject_id": "ada"}, headers=ACME)
+    memory = get(client, "/v1/memories/search", subject_id="ada", q="Moreau", kind="profile_fact")["memories"][0]
+    seen = [emit(client, caller_id=caller, caller_type="agent") for caller in ('eve "x"', "bob")]
+    labels = {"sensitivity_labels": ["pii.name"]}
+    path = f"/v1/memories/{memory['id']}/labels"
+    assert client.simulate_patch(path, json=labels, headers=ACME).status_code == 200
+    rule = {"id": "r", "when": {"memory_has_any_label": ["pii.name"]}, "action": "deny"}
+    bundle = {"yaml_content": json.dumps({"version": 1, "rules": [rule]}), "tenant_id": "acme", "activate": True}
+    assert client.simulate_post("/admin/policy/bundles", json=bundle).status_code == 200
+    configure(services, "acme", policy_mode="enforce")
+    hidden = emit(client, caller_id="bob", caller_type="agent")
+
+    def found(**params: str) -> list[str]:
+        listed = get(client, "/v1/receipts", subject_id="ada", **params)["receipts"]
+        operators = get(client, "/admin/receipts", tenant_id="acme", headers={}, **params)["receipts"]
+        assert [receipt["receipt_id"] for receipt in listed] == [receipt["receipt_id"] for receipt in operators]
+        return sorted(receipt["receipt_id"] for receipt in listed)
+
+    assert found(memory_id=memory["id"]) == sorted(seen)
+    assert found(memory_id=memory["id"], caller_id="bob") == [seen[1]]
+    assert found(caller_id='eve "x"') == [seen[0]]
+    assert found(caller_id="bob") == sorted([seen[1], hidden])
+    unreadable = client.simulate_get("/v1/receipts", query_string="subject_id=ada&caller_id=%ff%ed%a0%80", headers=ACME)
+    assert unreadable.status_code in (200, 422)
+    assert found(caller_id="ob") == [] == found(memory_id=memory["source_episode_ids"][0])
+
+
+def test_who_saw_an_episode_is_another(client: Client) -> None:
+    timeline = get(client, "/v1/timeline", subject_id="ada")
+    id = emit(client)
+    episode_id = timeline["episodes"][0]["id"]
+    listed = get(client, "/v1/receipts", subject_id="ada", episode_id=episode_id)["receipts"]
+    assert [receipt["receipt_id"] for receipt in listed] == [id]
+    assert get(client, "/v1/receipts", subject_id="ada", memory_id=episode_id)["receipts"] == []

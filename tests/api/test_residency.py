@@ -89,8 +89,56 @@ def test_the_tenant_is_checked_where_only_what_is_found_names_it(european: falco
     pin(european, "us")
     for path, method in paths.items():
         assert refusal(european.simulate_request(method, path)) == (403, "residency.mismatch"), path
+    sandbox = f"/admin/subjects/{asked['subject_id']}/policy-sandbox"
+    tried = european.simulate_post(sandbox, json={"yaml_content": "{version: 1, rules: []}"})
+    assert refusal(tried) == (403, "residency.mismatch")
     imported = european.simulate_post("/admin/import", json={"document": document})
     assert refusal(imported) == (403, "residency.mismatch")
+
+
+def test_operators_lists_leave_out_tenants_of_other_regions(european: falcon.testing.TestClient) -> None:
+    """Every list that there is, from the served document; what a tenant's name leads to is refused elsewhere."""
+    for tenant in ("acme", "globex"):
+        headers = {"X-Tenant-ID": tenant}
+        european.simulate_post("/v1/episodes", json=episode(subject_id=f"ada-of-{tenant}"), headers=headers)
+        compiled = {"subject_id": f"ada-of-{tenant}"}
+        european.simulate_post("/v1/memories/compile", json=compiled, headers=headers)
+        european.simulate_post("/v1/memories/compile", json={**compiled, "async": True}, headers=headers)
+        european.simulate_post("/admin/keys", json={"name": f"key-of-{tenant}", "tenant_id": tenant})
+        body = {"yaml_content": f"{{version: 1, metadata: {{of: {tenant}}}, rules: []}}", "tenant_id": tenant}
+        assert european.simulate_post("/admin/policy/bundles", json=body).status_code == 200
+    lists = [
+        path
+        for path, methods in european.simulate_get("/openapi.json").json["paths"].items()
+        if "get" in methods and path.startswith(("/admin/", "/ops/")) and "{" not in path
+    ]
+
+    def looked() -> dict[str, str]:
+        return {path: european.simulate_get(path, params={"limit": "100"}).text for path in lists}
+
+    before = looked()
+    assert {path for path, text in before.items() if "acme" in text} >= {"/admin/subjects", "/admin/keys"}
+    counted = european.simulate_get("/admin/dashboard").json["counts"]
+    pin(european, "us")
+    for path, text in looked().items():
+        assert "acme" not in text, path
+        assert ("globex" in text) == ("globex" in before[path]), path
+    left = european.simulate_get("/admin/dashboard").json["counts"]
+    assert {name: number * 2 for name, number in left.items()} == counted
+
+
+def test_what_operators_do_by_filter_spares_tenants_of_other_regions(
+    european: falcon.testing.TestClient, pool: Pool
+) -> None:
+    for tenant in ("acme", "globex"):
+        european.simulate_post("/v1/episodes", json=episode(), headers={"X-Tenant-ID": tenant})
+    pin(european, "us")
+    everything = {"match_all": True}
+    assert european.simulate_post("/admin/subjects/preview-delete", json=everything).json["matched"] == 1
+    body = {**everything, "confirm": True, "expected_count": 1}
+    assert european.simulate_post("/admin/subjects/bulk-delete", json=body).json["deleted_subjects"] == 1
+    with operator_transaction(pool) as conn:
+        assert conn.execute("select distinct tenant_id from episodes").fetchall() == [("acme",)]
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/health", "/readyz", "/ready", "/v1/version", "/docs", "/openapi.json"])

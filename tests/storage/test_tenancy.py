@@ -58,12 +58,30 @@ def test_every_table_has_a_tenant(pool: Pool) -> None:
     assert set(tables(pool)) - TABLES_OF_THE_SERVER <= {name for (name,) in with_tenant}
 
 
+def test_every_table_with_a_tenant_keeps_to_the_region_of_operators(pool: Pool) -> None:
+    with operator_transaction(pool) as conn:
+        without = conn.execute(
+            "select table_name from information_schema.columns c"
+            "  join pg_class t on t.oid = format('public.%I', table_name)::regclass and t.relkind in ('r', 'p')"
+            " where table_schema = 'public' and column_name = 'tenant_id'"
+            "   and not exists (select 1 from pg_policy where polrelid = t.oid and polname = 'region')"
+        ).fetchall()
+    assert without == []
+
+
+def test_the_role_of_a_region_sees_nothing_before_it_knows_who_is_elsewhere(pool: Pool) -> None:
+    store_one(pool, "acme")
+    with operator_transaction(pool) as conn:
+        conn.execute("set local role statewave_regional")
+        with pytest.raises(psycopg.Error, match=r"unrecognized configuration|malformed array"):
+            conn.execute("select count(*) from episodes")
+        conn.execute("rollback")
+
+
 def test_the_application_role_cannot_bypass_row_level_security(pool: Pool) -> None:
     with operator_transaction(pool) as conn:
-        flags = conn.execute(
-            "select rolsuper, rolbypassrls from pg_roles where rolname in ('statewave_app', 'statewave_operator')"
-        ).fetchall()
-    assert flags == [(False, False), (False, False)]
+        flags = conn.execute("select rolsuper, rolbypassrls from pg_roles where rolname like 'statewave_%'").fetchall()
+    assert flags == [(False, False)] * 3
 
 
 def test_a_tenant_sees_its_own_rows_and_no_others(pool: Pool) -> None:
