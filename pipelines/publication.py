@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
+from config.deferred import np
 from config.settings import Settings
 from pipelines import conflicts, embedding_fill, poison, webhook_events
 from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys

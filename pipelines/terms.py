@@ -9,13 +9,17 @@ import re
 import unicodedata
 from itertools import pairwise
 from threading import Lock
+from typing import TYPE_CHECKING
 from zlib import crc32
 
-import numpy as np
 import Stemmer
-from numpy.typing import NDArray
 
+from config.deferred import np
 from pipelines.languages import LEAST_HITS, Language, Languages, load_languages
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Words too common to tell passages apart. Question words are among them: they say what is asked, not what about.
 STOP_WORDS = frozenset(

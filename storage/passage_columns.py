@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from config.deferred import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: `valid_until` of what does not end.
-NEVER = np.iinfo(np.int64).max
+NEVER = 2**63 - 1
 
 #: A passage with more terms than this is indexed by its first ones.
-MOST_TERMS = np.iinfo(np.uint16).max
+MOST_TERMS = 2**16 - 1
 
 
 class Kind(IntEnum):

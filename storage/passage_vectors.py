@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from storage.passages import BLOCK, RECORD
+from config.deferred import np
+from storage.passages import BLOCK, RECORD_BYTES, record_type
 from storage.transactions import Connection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 _SAVE = """
 insert into passage_vectors (tenant_id, subject_id, model, block, scales, vectors) values (%s, %s, %s, %s, %b, %b)
@@ -25,7 +28,7 @@ _LACKING = f"""
   left join passage_vectors v
     on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block and v.model = %(model)s
  where b.tenant_id = %(tenant)s and b.subject_id = %(subject)s
-   and coalesce(octet_length(v.scales), 0) / 4 < octet_length(b.passages) / {RECORD.itemsize}
+   and coalesce(octet_length(v.scales), 0) / 4 < octet_length(b.passages) / {RECORD_BYTES}
 """
 
 
@@ -68,7 +71,7 @@ def lacking_blocks(conn: Connection, tenant_id: str, subject_id: str, model: str
         ).fetchall()
     found = []
     for block, known, passages in rows:
-        records = np.frombuffer(passages, dtype=RECORD)[known:]
+        records = np.frombuffer(passages, dtype=record_type())[known:]
         found.append(
             LackingBlock(
                 block=block,

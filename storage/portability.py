@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from storage.passages import RECORD
+from storage.passages import RECORD_BYTES
 from storage.transactions import Connection
 
 #: Tables of a subject that travel, in the order in which they are written, with the order of their rows.
@@ -37,7 +37,7 @@ update subjects s
    set episode_count = e.n, compiled_count = e.compiled, last_seq = greatest(s.last_seq, e.newest),
        memory_count = (select count(*) from memories m
                         where m.tenant_id = s.tenant_id and m.subject_id = s.subject_id),
-       passage_count = (select coalesce(sum(octet_length(b.passages) / {RECORD.itemsize}), 0) from passage_blocks b
+       passage_count = (select coalesce(sum(octet_length(b.passages) / {RECORD_BYTES}), 0) from passage_blocks b
                          where b.tenant_id = s.tenant_id and b.subject_id = s.subject_id),
        last_episode_at = greatest(s.last_episode_at, e.newest_at),
        resolution_version = s.resolution_version + %(resolutions)s,
@@ -223,9 +223,9 @@ def without_passages(conn: Connection, tenant_id: str, subject_id: str) -> tuple
     known = f"""
         with known as materialized (
             select distinct
-                   encode(substring(b.passages from (n * {RECORD.itemsize} + 1)::int for 16), 'hex')::uuid as id
+                   encode(substring(b.passages from (n * {RECORD_BYTES} + 1)::int for 16), 'hex')::uuid as id
               from passage_blocks b,
-                   generate_series(0, octet_length(b.passages) / {RECORD.itemsize} - 1) as n
+                   generate_series(0, octet_length(b.passages) / {RECORD_BYTES} - 1) as n
              where b.tenant_id = %(tenant)s and b.subject_id = %(subject)s)
     """
     episodes = conn.execute(

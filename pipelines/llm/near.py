@@ -5,15 +5,17 @@ by words otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.compilation import EPISODE_SUMMARY, DraftMemory, ExistingMemory
 from pipelines.services import Embedder
 from pipelines.verdicts import Verdict
 from pipelines.wording import Wording, name_different_things, wording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Likeness below which two memories have nothing to do with each other: cosine, or share of words.
 _NEAR_COSINE = 0.35

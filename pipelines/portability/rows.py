@@ -11,14 +11,14 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
-import numpy as np
 
 from config.clock import utcnow
+from config.deferred import np
 from config.errors import BadRequest
 from pipelines.compilation import content_hash
 from pipelines.episode_text import episode_text
 from pipelines.support.episode_signals import episode_signals
-from storage.passages import RECORD
+from storage.passages import record_type
 
 #: Sections of version 1.1 that only make sense with the ids and the sequence numbers of the document.
 DERIVED = ("passage_blocks", "passage_vectors")
@@ -173,7 +173,7 @@ def _check_block(row: Row, number: int) -> None:
     """A block that contradicts itself would fail every reader of the subject."""
     try:
         passages, terms = bytes.fromhex(row.passages.removeprefix("\\x")), bytes.fromhex(row.terms.removeprefix("\\x"))
-        owned = int(np.frombuffer(passages, dtype=RECORD)["term_counts"].sum())
+        owned = int(np.frombuffer(passages, dtype=record_type())["term_counts"].sum())
     except ValueError as ex:
         raise BadRequest(f"passage_blocks[{number}]: {ex}") from None
     if 4 * owned != len(terms):

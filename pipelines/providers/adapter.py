@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
-
+from config.deferred import np
 from pipelines.providers.calls import (
     Completion,
     CompletionResult,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
+
+from config.deferred import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 

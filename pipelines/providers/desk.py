@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
-import numpy as np
-import redis
-from redis.exceptions import RedisError
 
+from config.deferred import np, redis
 from config.ids import uuid7
 from pipelines.providers.account import paying
 from pipelines.providers.breaker import Breaker
@@ -193,7 +191,7 @@ class ProviderDesk:
             pipeline.exists(OPEN)
             pipeline.llen(_queue_of(urgency))
             is_open, waiting = pipeline.execute()
-        except RedisError:
+        except redis.RedisError:
             raise ProviderFailure("unreachable", model=model, code="no_broker") from None
         if not is_open:
             raise ProviderFailure("unreachable", model=model, code="no_worker_for_llm")
@@ -206,7 +204,7 @@ class ProviderDesk:
         try:
             self._client.lpush(_queue_of(urgency), _encode(handed_in))
             raw = self._fetch(ANSWER + handed_in.id, timeout_seconds)
-        except RedisError:
+        except redis.RedisError:
             raise ProviderFailure("unreachable", model=model, code="no_broker") from None
         if raw is None:
             raise ProviderFailure("timeout", model=model)

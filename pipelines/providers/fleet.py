@@ -11,9 +11,9 @@ from decimal import Decimal
 from uuid import UUID
 
 import msgspec
-import redis
 import structlog
 
+from config.deferred import redis
 from config.settings import Settings
 from pipelines import provider_usage
 from pipelines.providers import adapter

@@ -15,7 +15,7 @@ from config.errors import Conflict, NotFound
 from pipelines.restoration import restore_memory
 from pipelines.services import Services
 from storage.passage_columns import NEVER
-from storage.passages import RECORD
+from storage.passages import record_type
 from storage.rows import Memory
 from storage.transactions import operator_transaction
 from tests.fixtures import provider as behave
@@ -219,7 +219,7 @@ class TestRestoring:
             ids = [
                 UUID(bytes=record["source_id"].tobytes())
                 for (block,) in blocks
-                for record in np.frombuffer(block, dtype=RECORD)
+                for record in np.frombuffer(block, dtype=record_type())
                 if record["valid_until"] == NEVER
             ]
             rows = conn.execute("select content from memories where kind = 'profile_fact' and id = any(%s)", (ids,))
