@@ -22,7 +22,7 @@ from pipelines.compilers import claim_keys_of
 from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
 from pipelines.embedding import EmbeddedPassages
-from pipelines.reconcile_stage import rivals_of, stored_memory
+from pipelines.reconcile_stage import most_compared, rivals_of, stored_memory
 from pipelines.resolution import Supersession
 from pipelines.verdicts import Verdict, apply
 from storage import memories, passage_vectors, passages, runs, subjects
@@ -72,7 +72,7 @@ def publish(
         return None
     if progress.compiled_seq != drafts.after_seq and not behind_watermark:
         return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
-    compared = max(COMPARED_PER_KIND, settings.dedup_max_candidates if verdicts else 0)
+    compared = max(COMPARED_PER_KIND, most_compared(settings) if verdicts else 0)
     existing = [stored_memory(rival) for rival in rivals_of(conn, run, drafts.memories, newest=compared)]
     claim_keys = _claim_keys(conn, run, drafts)
     resolution = conflicts.resolve(drafts.memories, existing, claim_keys=claim_keys)

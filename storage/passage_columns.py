@@ -90,6 +90,13 @@ def quantise(unit_vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
     return scale, np.rint(unit_vectors / divisor).astype(np.int8)
 
 
+def unit_rows(scale: NDArray[np.float32], vectors: NDArray[np.int8]) -> NDArray[np.float32]:
+    """What `quantise` made small, as unit vectors again; rows of zeros stay what they are."""
+    rows = vectors.astype(np.float32) * scale[:, None]
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+
+
 def take(columns: PassageColumns, rows: NDArray[np.intp]) -> PassageColumns:
     """The given rows, in the given order."""
     counts = columns.term_counts[rows].astype(np.int64)

@@ -15,6 +15,7 @@ import pytest
 
 from config.queues import QUEUES
 from tests.fixtures.databases import DatabaseMaker
+from tests.fixtures.models import attentive
 from tests.fixtures.processes import descendants, eventually, has_loaded
 from tests.fixtures.provider import run_provider
 from tests.fixtures.stack import RunningStack, start_stack
@@ -65,7 +66,7 @@ def test_where_models_compile_only_the_workers_that_call_them_have(new_database:
             litellm_api_key="test",
         ) as stack,
     ):
-        provider.reply = lambda asked: '{"memories": [{"kind": "profile_fact", "content": "I work at Globex", "line": 0}]}'
+        provider.reply = attentive
         stack.start("worker", "--queues", ",".join(q for q in QUEUES if q != "llm"), name="worker without models")
         used(stack, str(uuid4()))
         assert any(asked.route == "chat" for asked in provider.asked)
