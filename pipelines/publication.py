@@ -24,6 +24,7 @@ from pipelines.drafting import Drafts
 from pipelines.embedding import EmbeddedPassages
 from pipelines.reconcile_stage import most_compared, rivals_of, stored_memory
 from pipelines.resolution import Supersession
+from pipelines.terms import full_text_language
 from pipelines.verdicts import Verdict, apply
 from storage import memories, passage_vectors, passages, runs, subjects
 from storage.memories import NewMemory
@@ -141,6 +142,7 @@ def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Reso
                 content_hash=draft.content_hash,
                 superseded_by=winner_of.get(insert.index),
                 suggested_labels=draft.suggested_labels,
+                language=full_text_language(draft.content),
             )
         )
     memories.insert_memories(conn, run.tenant_id, subject_id, rows, run_id=run.id, now=now)

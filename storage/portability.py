@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
+from storage.full_text import CONFIGURATION_SQL
 from storage.passages import RECORD_BYTES
 from storage.transactions import Connection
 
@@ -145,8 +146,19 @@ def create_subject(conn: Connection, tenant_id: str, subject_id: str, row: bytes
     return bool(created)
 
 
-def insert(conn: Connection, table: str, tenant_id: str, subject_id: str, documents: Sequence[bytes]) -> int:
+def insert(
+    conn: Connection,
+    table: str,
+    tenant_id: str,
+    subject_id: str,
+    documents: Sequence[bytes],
+    *,
+    languages: Sequence[str | None] = (),
+) -> int:
     """Insert rows that are not there yet; all documents of one call must have the same keys.
+
+    Args:
+        languages: of memories, one for each document: what full-text search indexes it by (`storage.full_text`).
 
     Returns:
         How many were inserted.
@@ -160,16 +172,21 @@ def insert(conn: Connection, table: str, tenant_id: str, subject_id: str, docume
     present = {name for (name,) in conn.execute("select json_object_keys(%s::json)", (first,))}
     names = [name for name in columns(conn, table) if name in present]
     targets = ["tenant_id", "subject_id", *names]
-    values = ["%s", "%s", *(f"d.{name}" for name in names)]
+    values = ["%(tenant)s", "%(subject)s", *(f"d.{name}" for name in names)]
     if table == "memories":
         targets.append("search")
-        values.append("to_tsvector('english', d.content)")
+        values.append(f"to_tsvector({CONFIGURATION_SQL.format(language='t.language')}, d.content)")
     return conn.execute(
         f"insert into {table} ({', '.join(targets)}) select {', '.join(values)}"
-        " from unnest(%s::text[]) as t (document)"
+        " from unnest(%(documents)s::text[], %(languages)s::text[]) as t (document, language)"
         f" cross join lateral json_populate_record(null::{table}, document::json) d"
         " on conflict do nothing",
-        (tenant_id, subject_id, [document.decode() for document in documents]),
+        {
+            "tenant": tenant_id,
+            "subject": subject_id,
+            "documents": [document.decode() for document in documents],
+            "languages": list(languages),
+        },
     ).rowcount
 
 
