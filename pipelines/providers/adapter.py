@@ -27,6 +27,7 @@ from pipelines.providers.calls import (
     Ranked,
     Ranking,
     Usage,
+    provider_of,
 )
 from pipelines.providers.litellm_errors import failure_of
 
@@ -228,9 +229,3 @@ def _usage(litellm: Any, model: str, answer: Any, seconds: float) -> Usage:
         cost_usd=float(cost) if isinstance(cost, (int, float)) else None,
         latency_ms=round(seconds * 1000),
     )
-
-
-def provider_of(model: str) -> str:
-    """The vendor that LiteLLM calls for a model's name, as far as the name says it."""
-    prefix, slash, _ = model.partition("/")
-    return prefix if slash else "openai"

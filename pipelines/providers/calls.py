@@ -129,6 +129,24 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: int
 
 
+def unanswered(model: str, seconds: float) -> Usage:
+    """What there is to record of a call that got no answer: how long that took."""
+    return Usage(
+        model=model,
+        provider=provider_of(model),
+        input_tokens=0,
+        output_tokens=0,
+        cost_usd=None,
+        latency_ms=round(seconds * 1000),
+    )
+
+
+def provider_of(model: str) -> str:
+    """The vendor that LiteLLM calls for a model's name, as far as the name says it."""
+    prefix, slash, _ = model.partition("/")
+    return prefix if slash else "openai"
+
+
 class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):
     """A model's answer; `cut_off` when it reached its token limit before it was done."""
 

@@ -29,6 +29,7 @@ from pipelines.providers.calls import (
     Ranking,
     Reason,
     Usage,
+    unanswered,
 )
 from storage.provider_usage import Kind
 
@@ -172,12 +173,13 @@ class ProviderDesk:
         if wait > 0:
             raise ProviderFailure("circuit_open", model=endpoint.model, retry_after=wait)
         self._look_open(endpoint.model, urgency)
+        began = time.monotonic()
         try:
             answer = self._ask(call, expected, endpoint.model, timeout_seconds, urgency)
         except ProviderFailure as ex:
             self.breaker.failed(endpoint, ex)
             if account is not None:
-                account.record(kind, _nothing_used(endpoint.model), outcome=ex.reason)
+                account.record(kind, unanswered(endpoint.model, time.monotonic() - began), outcome=ex.reason)
             raise
         self.breaker.succeeded(endpoint)
         if account is not None:
@@ -242,8 +244,3 @@ def _usage_of(answer: Any) -> Usage:
         return answer.result.usage
     usage: Usage = answer.ranking.usage
     return usage
-
-
-def _nothing_used(model: str) -> Usage:
-    provider = model.partition("/")[0] if "/" in model else "openai"
-    return Usage(model=model, provider=provider, input_tokens=0, output_tokens=0, cost_usd=None, latency_ms=0)
