@@ -25,6 +25,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 #: What importing LiteLLM brings into a process, and nothing of ours.
 MARK = "_pydantic_core"
 
+#: Seconds for a worker to load LiteLLM on a busy machine, and to compile.
+PATIENCE = 120.0
+
 
 def used(stack: RunningStack, tenant: str) -> None:
     """Remember something, and ask for it in every way that an embedder or a model might have a part in."""
@@ -32,8 +35,10 @@ def used(stack: RunningStack, tenant: str) -> None:
         told = {"role": "user", "content": "My name is Ada Moreau. I work at Globex."}
         episode = {"subject_id": "ada", "source": "chat", "type": "message", "payload": {"messages": [told]}}
         assert client.post("/v1/episodes", json=episode).status_code == 201
-        compiled = client.post("/v1/memories/compile", json={"subject_id": "ada"})
-        assert compiled.status_code == 200 and compiled.json()["memories_created"] > 0
+        # Whether the answer waits for the workers depends on how busy the machine is; the run goes on in any case.
+        assert client.post("/v1/memories/compile", json={"subject_id": "ada"}).status_code in (200, 409)
+        remembered = {"subject_id": "ada"}
+        assert eventually(lambda: client.get("/v1/timeline", params=remembered).json()["memories"], seconds=PATIENCE)
         asked = {"subject_id": "ada", "q": "employer", "semantic": "true"}
         assert client.get("/v1/memories/search", params=asked).status_code == 200
         assert client.post("/v1/context", json={"subject_id": "ada", "task": "employer"}).status_code == 200
