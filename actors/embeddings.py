@@ -9,12 +9,12 @@ from __future__ import annotations
 import dramatiq
 
 from actors.stages import stage_actor
-from pipelines import embedding_change, embedding_fill
+from pipelines import embedding_change, embedding_fill, embedding_stages
 
-begin_change = stage_actor(embedding_change.KIND, embedding_change.BEGIN, embedding_change.begin, queue="maintenance")
-fill_shard = stage_actor(embedding_change.KIND, embedding_change.FILL, embedding_change.fill, queue="maintenance")
+begin_change = stage_actor(embedding_change.KIND, embedding_change.BEGIN, embedding_stages.begin, queue="maintenance")
+fill_shard = stage_actor(embedding_change.KIND, embedding_change.FILL, embedding_stages.fill, queue="maintenance")
 finish_change = stage_actor(
-    embedding_change.KIND, embedding_change.FINISH, embedding_change.finish, queue="maintenance"
+    embedding_change.KIND, embedding_change.FINISH, embedding_stages.finish, queue="maintenance"
 )
 fill_subject = stage_actor(embedding_fill.KIND, embedding_fill.STAGE, embedding_fill.fill, queue="maintenance")
 

@@ -1,8 +1,6 @@
-"""What a worker or scheduler process imports: `dramatiq actors.main:broker`, `periodiq actors.main:broker`."""
+"""What a worker process imports (`dramatiq actors.main:broker`), and the scheduler, to send what is due."""
 
 from __future__ import annotations
-
-from periodiq import PeriodiqMiddleware
 
 from actors.broker import build_broker
 from actors.metrics_server import MetricsServer
@@ -18,13 +16,9 @@ if settings.redis_url is None:
 
 start_error_reporting(settings, process="worker")
 
-#: Seconds after which a periodic message counts as stale. Ticks are made safe by the database, not by this.
-PERIODIC_SKIP_DELAY = 3600
-
 broker = build_broker(
     settings.redis_url,
     middleware=[
-        PeriodiqMiddleware(skip_delay=PERIODIC_SKIP_DELAY),
         WorkerPulse(),
         ProcessServices(),
         ProviderDeskThreads(settings),

@@ -1,10 +1,9 @@
-"""Housekeeping on a schedule. Periodiq only says "look"; what is due is decided by rows (`pipelines.schedules`)."""
+"""Housekeeping on a schedule. The scheduler says "look"; what is due is decided by rows (`pipelines.schedules`)."""
 
 from __future__ import annotations
 
 import dramatiq
 import structlog
-from periodiq import cron
 
 from actors.process import process
 from actors.relay import relay_once
@@ -15,16 +14,17 @@ from storage.transactions import DATABASE_AWAY
 
 log = structlog.get_logger()
 
+#: Milliseconds after which nobody looks any more because of a message that waited. Ticks are made safe by the database,
+#: not by this.
+STALE_MS = 3_600_000
+
 #: Runs of a queue that the sweep of the scheduler hands out at most.
 SWEPT_AT_ONCE = 100
 
 
-@dramatiq.actor(queue_name="maintenance", periodic=cron("* * * * *"))  # type: ignore[call-overload, untyped-decorator, unused-ignore]
+@dramatiq.actor(queue_name="maintenance", max_age=STALE_MS)
 def tick() -> None:
-    """Fire the schedules that are due, and sweep every queue, also those whose own workers are gone.
-
-    Every minute: with any other schedule, periodiq misses the first minute of an hour.
-    """
+    """Fire the schedules that are due, and sweep every queue, also those whose own workers are gone."""
     own = process()
     try:
         for name in schedules.fire_due(own.services):

@@ -12,7 +12,7 @@ import msgspec
 from cli.database import ago, duration, operator_pool, show
 
 if TYPE_CHECKING:
-    from pipelines.embedding_change import EmbeddingStatus
+    from pipelines.embedding_status import EmbeddingStatus
     from storage.transactions import Pool
 
 #: Seconds between two lines of `--watch`.
@@ -68,10 +68,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _watched(pool: Pool, configured: str | None, *, watch: bool) -> EmbeddingStatus:
-    from pipelines import embedding_change
+    from pipelines import embedding_status
 
     while True:
-        status = embedding_change.status(pool, configured_model=configured)
+        status = embedding_status.status(pool, configured_model=configured)
         current = status.current
         if not watch or current is None or current.change.state != "filling":
             return status

@@ -1,7 +1,8 @@
-"""`statewave scheduler`: periodiq with our periodic actors, without a supervisor.
+"""`statewave scheduler`: periodiq, which has the actor `tick` look every minute, without a supervisor.
 
-It drives periodiq's scheduler itself instead of its command line, which takes no signals as the first process of a
-container and sets the log level on its own.
+Only here is periodiq loaded: for workers a tick is a message like any other. This drives periodiq's scheduler itself
+instead of its command line, which takes no signals as the first process of a container and sets the log level on its
+own.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ RECONNECT_SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """There are none: what runs when is declared beside each periodic actor."""
+    """There are none: what runs when is told by `pipelines.schedules`."""
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Send the periodic actors' messages when they are due, until told to stop."""
+    """Send a tick every minute, until told to stop."""
     data_dir = Path(prepare("scheduler").data_dir)
     pulses.forget_all(data_dir, "scheduler")
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -36,13 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     import redis
     import structlog
-    from periodiq import Scheduler
+    from periodiq import Scheduler, cron
 
-    from actors.main import broker
+    from actors.main import maintenance
 
-    periodic = [actor for actor in broker.actors.values() if "periodic" in actor.options]
+    # With any other table, periodiq misses the first minute of an hour.
+    maintenance.tick.options["periodic"] = cron("* * * * *")
     log = structlog.get_logger("scheduler")
-    log.info("scheduling", actors={actor.actor_name: str(actor.options["periodic"]) for actor in periodic})
+    log.info("scheduling", actor=maintenance.tick.actor_name, every="minute")
     second = time.gmtime().tm_sec
     if second > LATE_IN_MINUTE:
         time.sleep(60 - second)
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
             super().schedule()
             pulses.beat(data_dir, "scheduler")
 
-    scheduler = LivingScheduler(actors=periodic)
+    scheduler = LivingScheduler(actors=[maintenance.tick])
     while True:
         try:
             scheduler.schedule()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-from config.settings import Settings, variable
+from config.settings import FIELDS, Settings, variable
 
 #: Values of these are secrets: a table says only whether they are set.
 SECRETS = frozenset(
@@ -20,7 +19,7 @@ def markdown() -> str:
     """Every variable with its default and meaning, as a Markdown table."""
     lines = ["| Variable | Default | Meaning |", "|---|---|---|"]
     defaults = Settings()
-    for field in dataclasses.fields(Settings):
+    for field in FIELDS:
         meaning = field.metadata["doc"].replace("|", "\\|")
         lines.append(f"| `{variable(field.name)}` | {_shown(getattr(defaults, field.name))} | {meaning} |")
     return "\n".join(lines) + "\n"
@@ -30,7 +29,7 @@ def current(settings: Settings) -> list[tuple[str, str, bool]]:
     """Variable, value as it is shown, and whether it differs from the default, in the order of the table."""
     rows = []
     defaults = Settings()
-    for field in dataclasses.fields(Settings):
+    for field in FIELDS:
         value = getattr(settings, field.name)
         hidden = field.name in SECRETS and bool(value)
         changed = value != getattr(defaults, field.name)

@@ -22,9 +22,6 @@ ISOLATE = "isolate"
 NOTES = "notes"
 NO_NOTES: Mapping[str, str] = {}
 
-#: Batches that one run drains before another one takes over.
-MOST_BATCHES = 2000
-
 #: A run that made progress one by one has been found guilty of this many crashes at most.
 CRASHES_WHILE_ISOLATING = 1
 
@@ -35,12 +32,21 @@ def queue_of(settings: Settings) -> str:
     return "llm" if waits else "compile"
 
 
-def go_on(conn: Connection, run: Run, *, created: int, remaining: int, notes: Mapping[str, str] = NO_NOTES) -> Run:
+def go_on(
+    conn: Connection,
+    run: Run,
+    *,
+    created: int,
+    remaining: int,
+    most_batches: int,
+    notes: Mapping[str, str] = NO_NOTES,
+) -> Run:
     """Begin the next batch of the run, or complete it. Call it in the transaction that published, holding the run.
 
     Args:
         created: memories that the batch made.
         remaining: episodes of the subject that still wait.
+        most_batches: batches after which another run takes over.
         notes: what is to be said of the batch in the run's result.
 
     Returns:
@@ -49,7 +55,7 @@ def go_on(conn: Connection, run: Run, *, created: int, remaining: int, notes: Ma
     created += int(run.params.get("memories_created", 0))
     batches = int(run.params.get("batches", 0)) + 1
     noted = {**run.params.get(NOTES, {}), **notes}
-    if remaining and batches < MOST_BATCHES:
+    if remaining and batches < most_batches:
         isolate = max(0, int(run.params.get(ISOLATE, 0)) - 1)
         params = {"memories_created": created, "batches": batches, ISOLATE: isolate, NOTES: noted}
         runs.begin_again(conn, run, stage=COMPILE, params=params, crashes=CRASHES_WHILE_ISOLATING if isolate else 0)

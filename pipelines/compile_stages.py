@@ -19,6 +19,7 @@ from pipelines.embedding import EmbeddedPassages, embed_waiting
 from pipelines.failures import PermanentFailure
 from pipelines.labels.suggesting import label_drafts
 from pipelines.services import Services
+from pipelines.verdicts import Verdict
 from storage import runs, subjects
 from storage.episodes import uncompiled_episodes
 from storage.rows import Run
@@ -76,8 +77,11 @@ def _compile_next(services: Services, run: Run) -> Run | None:
     drafts = draft_waiting(services, run, waiting)
     drafts = label_drafts(drafts, services.settings)
     embedded = embed_waiting(waiting, drafts, services, run)
+    verdicts = _compared(services, run, drafts, embedded)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
+        outcome = publication.publish(
+            conn, run, drafts, embedded, settings=services.settings, now=utcnow(), verdicts=verdicts
+        )
         if outcome is None:
             return None
         after = compile_runs.go_on(
@@ -85,6 +89,7 @@ def _compile_next(services: Services, run: Run) -> Run | None:
             run,
             created=outcome.memories_created,
             remaining=outcome.remaining_episodes,
+            most_batches=services.settings.compile_max_iterations,
             notes=drafts.notes,
         )
     services.usage.count(run.tenant_id, "memories", outcome.memories_created)
@@ -118,11 +123,12 @@ def embed(services: Services, run: Run) -> Run | None:
 def reconcile(services: Services, run: Run) -> Run | None:
     """Compare the drafts with stored memories by meaning, which takes a model."""
     with tenant_transaction(services.pool, run.tenant_id) as conn:
-        labelled = runs.stage_output(conn, run, LABEL)
-    if labelled is None:
+        labelled, embedded = runs.stage_output(conn, run, LABEL), runs.stage_output(conn, run, EMBED)
+    if labelled is None or embedded is None:
         return None
-    verdicts = reconcile_stage.verdicts_about(services, run, _decode_drafts(labelled))
-    return _advance(services, run, PUBLISH, verdicts)
+    drafts = _decode_drafts(labelled)
+    verdicts = reconcile_stage.verdicts_about(services, run, drafts, EmbeddedPassages.from_bytes(embedded))
+    return _advance(services, run, PUBLISH, reconcile_stage.keep(verdicts))
 
 
 def publish(services: Services, run: Run) -> Run | None:
@@ -148,6 +154,7 @@ def publish(services: Services, run: Run) -> Run | None:
             run,
             created=outcome.memories_created,
             remaining=outcome.remaining_episodes,
+            most_batches=services.settings.compile_max_iterations,
             notes=drafts.notes,
         )
     services.usage.count(run.tenant_id, "memories", outcome.memories_created)
@@ -176,15 +183,30 @@ def compile_one(services: Services, run: Run) -> Run | None:
         raise PermanentFailure(drafts.failed[0].error)
     drafts = label_drafts(drafts, services.settings)
     embedded = embed_waiting(waiting, drafts, services, run)
+    verdicts = _compared(services, run, drafts, embedded)
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         outcome = publication.publish(
-            conn, run, drafts, embedded, settings=services.settings, now=utcnow(), behind_watermark=True
+            conn,
+            run,
+            drafts,
+            embedded,
+            settings=services.settings,
+            now=utcnow(),
+            behind_watermark=True,
+            verdicts=verdicts,
         )
         if outcome is None:
             return None
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
     services.usage.count(run.tenant_id, "memories", outcome.memories_created)
     return msgspec.structs.replace(run, state="completed")
+
+
+def _compared(services: Services, run: Run, drafts: Drafts, embedded: EmbeddedPassages) -> list[Verdict]:
+    """What the stage `reconcile` would say, for an episode that takes all stages at once."""
+    if not reconcile_stage.is_needed(services, drafts):
+        return []
+    return reconcile_stage.verdicts_about(services, run, drafts, embedded)
 
 
 def subject_of(run: Run) -> str:

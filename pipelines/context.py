@@ -14,9 +14,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
 from config.clock import utcnow
+from config.deferred import np
 from pipelines import context_text
 from pipelines.context_text import Delivered
 from pipelines.explanation import Explanation, explain

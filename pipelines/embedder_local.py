@@ -15,13 +15,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.embedding_models import BUNDLED
 from pipelines.safetensors_file import TensorPlace, map_tensor, tensors_of, type_of
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from tokenizers import Tokenizer
 
 _WEIGHTS = "weights/l2_supercat_256.safetensors"

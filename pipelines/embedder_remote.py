@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from config.errors import Unavailable
 from config.settings import Settings
 from pipelines.embedding_models import ModelName
 from pipelines.providers.calls import Embeddings
 from pipelines.providers.desk import ProviderDesk, Urgency
 from pipelines.providers.endpoints import endpoint_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Texts of one call, and characters of all of them: below the limits that providers set.
 BATCH_TEXTS = 96

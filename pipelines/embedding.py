@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
+from config.deferred import np
 from config.errors import Unavailable
 from pipelines.drafting import Drafts, Waiting, passages_of_drafts, passages_of_episodes
 from pipelines.passages import Passage, columns_of, speakers_of, telling_words
@@ -20,6 +20,10 @@ from storage.passage_columns import PassageColumns, quantise, take
 from storage.passage_vectors import ModelVectors
 from storage.passages import decode_blocks, encode_block
 from storage.rows import Run
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 log = structlog.get_logger()
 

@@ -11,8 +11,8 @@ from datetime import timedelta
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
+from config.deferred import np
 from config.ids import uuid7
 from pipelines.embedding import EmbeddedPassages
 from pipelines.failures import PermanentFailure

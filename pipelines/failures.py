@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from redis.exceptions import RedisError
-
+from config.deferred import redis
 from config.errors import Conflict, Unavailable
 from pipelines.providers.calls import ProviderFailure
 from storage.transactions import DATABASE_AWAY
@@ -30,7 +29,7 @@ def is_transient(ex: BaseException) -> bool:
         # A wrong key or an unknown model is no episode's fault either.
         return ex.reason not in OF_EPISODE
     # psycopg's timeouts of pool and statement, lost connections, deadlocks are all OperationalErrors.
-    return isinstance(ex, (*DATABASE_AWAY, RedisError, OSError, Conflict, Unavailable, ProviderFailure))
+    return isinstance(ex, (*DATABASE_AWAY, redis.RedisError, OSError, Conflict, Unavailable, ProviderFailure))
 
 
 def describe(ex: BaseException) -> str:

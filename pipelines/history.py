@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol, TypeAlias
 
-import numpy as np
-
+from config.deferred import np
 from config.errors import ValidationFailed
 from pipelines.embedding import NO_MODEL, vectors_of
 from pipelines.passages import columns_of, memory_passage

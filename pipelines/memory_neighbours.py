@@ -6,13 +6,13 @@ For operators, who see everything: no policy is asked.
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from config.clock import utcnow
+from config.deferred import np
 from pipelines.history import PRESENT, Wanted
 from pipelines.retrieval import find_passages, is_visible, microseconds, source_of
 from pipelines.services import Services
@@ -23,6 +23,9 @@ from storage.lineage import MemoryView
 from storage.passage_columns import Kind
 from storage.rows import Memory
 from storage.transactions import Connection, tenant_transaction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Memories that are compared with one another at most, and that are drawn on a map; the newest of them.
 MOST_COMPARED = 150

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from config.deferred import np
 
-FloatColumn = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+FloatColumn: TypeAlias = "NDArray[np.float32]"
 #: Weights by distance in the session; 0 is the passage itself, negative distances lie before it.
 Window = tuple[tuple[int, float], ...]
 

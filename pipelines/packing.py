@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.ranking import Scores
 from storage.passage_columns import Kind, PassageColumns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 Reason = Literal["budget", "duplicate", "share", "unrelated"]
 

@@ -10,18 +10,20 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.chunks import WHOLE, chunk
 from pipelines.episode_text import Turn, episode_text, episode_turns
 from pipelines.speakers import Role, normal_name, speaker_hash, without_roles
 from pipelines.terms import language_of, term_list
 from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 __all__ = [
     "Passage",

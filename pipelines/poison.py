@@ -56,13 +56,13 @@ def keep_dead_letter(conn: Connection, run: Run, episode: FailedEpisode, *, quar
 
 def set_aside(services: Services, run: Run, error: str, *, quarantined: bool) -> Run | None:
     """Pass the episode that an isolating run is at, and go on with the next; None when the run was lost."""
-    subject_id = run.subject_id or ""
+    subject_id, most = run.subject_id or "", services.settings.compile_max_iterations
     with tenant_transaction(services.pool, run.tenant_id) as conn:
         progress = subjects.progress(conn, run.tenant_id, subject_id, lock=True)
         if not runs.hold(conn, run):
             return None
         if progress is None:
-            return compile_runs.go_on(conn, run, created=0, remaining=0)
+            return compile_runs.go_on(conn, run, created=0, remaining=0, most_batches=most)
         waiting = uncompiled_episodes(conn, run.tenant_id, subject_id, after_seq=progress.compiled_seq, limit=1)
         for episode in waiting:
             failed = FailedEpisode(id=episode.id, seq=episode.seq, error=error)
@@ -77,4 +77,4 @@ def set_aside(services: Services, run: Run, error: str, *, quarantined: bool) ->
                 passages=0,
                 speakers=[],
             )
-        return compile_runs.go_on(conn, run, created=0, remaining=progress.uncompiled - len(waiting))
+        return compile_runs.go_on(conn, run, created=0, remaining=progress.uncompiled - len(waiting), most_batches=most)

@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
+from config.deferred import np
 from config.settings import Settings
 from pipelines import conflicts, embedding_fill, poison, webhook_events
 from pipelines.claims import DEFAULT_CLAIM_KEYS, ClaimKeys
@@ -23,8 +23,9 @@ from pipelines.conflicts import Resolution
 from pipelines.drafting import Drafts
 from pipelines.embedding import EmbeddedPassages
 from pipelines.overriding import with_outcomes
-from pipelines.reconcile_stage import rivals_of, stored_memory
+from pipelines.reconcile_stage import most_compared, rivals_of, stored_memory
 from pipelines.resolution import Supersession
+from pipelines.terms import full_text_language
 from pipelines.verdicts import Verdict, apply
 from storage import memories, passage_vectors, passages, runs, subjects
 from storage.memories import NewMemory
@@ -77,7 +78,7 @@ def publish(
         return Publication(memories_created=0, remaining_episodes=0)
     if progress.compiled_seq != drafts.after_seq and not behind_watermark:
         return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
-    compared = max(COMPARED_PER_KIND, settings.dedup_max_candidates if verdicts else 0)
+    compared = max(COMPARED_PER_KIND, most_compared(settings) if verdicts else 0)
     existing = [stored_memory(rival) for rival in rivals_of(conn, run, drafts.memories, newest=compared)]
     claim_keys = _claim_keys(conn, run, drafts)
     resolution = conflicts.resolve(drafts.memories, existing, claim_keys=claim_keys)
@@ -147,6 +148,7 @@ def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Reso
                 content_hash=draft.content_hash,
                 superseded_by=winner_of.get(insert.index),
                 suggested_labels=draft.suggested_labels,
+                language=full_text_language(draft.content),
             )
         )
     memories.insert_memories(conn, run.tenant_id, subject_id, rows, run_id=run.id, now=now)

@@ -6,13 +6,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.dates_named import DateNamed, dates_named
 from pipelines.speakers import normal_name, speaker_hash
 from pipelines.terms import STOP_WORDS, language_of, query_terms
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 _ASKS_WHEN = re.compile(
     r"^\W*(?:when|how long|since when|(?:what|which) (?:date|day|month|year|time)|(?:in|on|by|since) (?:which|what) "

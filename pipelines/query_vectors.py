@@ -14,16 +14,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import redis
 import structlog
-from numpy.typing import NDArray
-from redis.exceptions import RedisError
 
+from config.deferred import np, redis
 from pipelines.providers.account import BudgetExhausted
 from pipelines.providers.calls import ProviderFailure
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 log = structlog.get_logger()
 
@@ -43,7 +44,7 @@ MOST_COOL_DOWN_SECONDS = 60.0
 #: Seconds that a caller waits for another one that is making the same vector.
 FLIGHT_SECONDS = 30.0
 
-Vector = NDArray[np.float32]
+Vector: TypeAlias = "NDArray[np.float32]"
 
 
 class QueryVectors:
@@ -127,7 +128,7 @@ class QueryVectors:
             return None
         try:
             found: Any = self._client.get(KEY + key.hex())
-        except RedisError:
+        except redis.RedisError:
             return None
         return np.frombuffer(found, dtype="<f4") if found else None
 
@@ -136,5 +137,5 @@ class QueryVectors:
             return
         try:
             self._client.set(KEY + key.hex(), vector.astype("<f4").tobytes(), ex=SHARED_SECONDS)
-        except RedisError as ex:
+        except redis.RedisError as ex:
             log.debug("query vector not shared", reason=type(ex).__name__)

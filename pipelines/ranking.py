@@ -9,15 +9,18 @@ docs/ranking.md tells what each part is for, and holds the measurement that chos
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.neighbourhood import Neighbourhood, Window, neighbourhood
 from pipelines.query import Query
 from storage.passage_columns import Flag, Kind, PassageColumns
 
-FloatColumn = NDArray[np.float32]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+FloatColumn: TypeAlias = "NDArray[np.float32]"
 
 #: Rows of vectors that are converted and multiplied at once: 1 MB of float32, so that they stay in the cache.
 _ROWS_AT_ONCE = 1024

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from math import log
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from config.deferred import np
 from pipelines.query import Query
 from pipelines.ranking import FloatColumn, Matches, Scores
 from pipelines.terms import term_list
 from storage.passage_columns import PassageColumns
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,10 @@ DEFAULT_RELATEDNESS = RelatednessParameters()
 ENCODER_RELATEDNESS = RelatednessParameters(least=0.18, most=0.51)
 
 #: What every task of an agent may say; it relates to nothing in particular.
-_GENERAL = np.array(
-    term_list(
-        "user customer client person people help assist support prepare reply respond answer write next message call"
-        " talk conversation chat question request task context summary summarise summarize tell know about recent"
-        " latest hello hi please last time session history remember everything anything information background"
-    ),
-    dtype=np.uint32,
+_GENERAL = (
+    "user customer client person people help assist support prepare reply respond answer write next message call"
+    " talk conversation chat question request task context summary summarise summarize tell know about recent"
+    " latest hello hi please last time session history remember everything anything information background"
 )
 
 
@@ -78,7 +79,7 @@ def relatedness(
         + p.coverage * _coverage(matches, terms=len(query.terms), passages=n)
         + p.speaker * bool(query.speakers)
     )
-    is_general = bool(np.count_nonzero(~np.isin(query.terms, _GENERAL)) < p.specific_terms)
+    is_general = bool(np.count_nonzero(~np.isin(query.terms, _general_terms())) < p.specific_terms)
     return Relatedness(value, threshold, is_general or value >= threshold)
 
 
@@ -105,3 +106,8 @@ def _coverage(matches: Matches, *, terms: int, passages: int) -> float:
     document_frequency = np.bincount(term, minlength=terms)
     idf = np.log1p((passages - document_frequency + 0.5) / (document_frequency + 0.5))
     return float(np.bincount(passage, weights=idf[term]).max() / idf.sum())
+
+
+@cache
+def _general_terms() -> NDArray[np.uint32]:
+    return np.array(term_list(_GENERAL), dtype=np.uint32)

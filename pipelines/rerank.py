@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-import numpy as np
 import structlog
 
+from config.deferred import np
 from pipelines.packing import rank
 from pipelines.providers.account import Account, BudgetExhausted, charged_to
 from pipelines.providers.calls import ProviderFailure, Ranked

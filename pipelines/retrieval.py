@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
 from config.clock import utcnow
+from config.deferred import np
 from pipelines.drafting import passages_of_episodes
 from pipelines.embedding import vectors_of
 from pipelines.history import PRESENT, Wanted, World
@@ -41,6 +40,10 @@ from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, ta
 from storage.retrieval import Candidates
 from storage.rows import Memory
 from storage.transactions import Connection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Newest episodes that are found although they are not compiled yet; they are split and embedded on the fly.
 WAITING_EPISODES = 100

@@ -8,8 +8,9 @@ from pipelines.policy.evaluation import ANONYMOUS, Caller
 from pipelines.policy.in_force import reading_as
 from pipelines.retrieval import rank_memories
 from pipelines.services import Services
+from pipelines.terms import query_languages
 from storage import memories
-from storage.full_text import any_word_query, substring_pattern
+from storage.full_text import DEFAULT, any_word_query, substring_pattern
 from storage.rows import Memory
 
 TEXT = "text"
@@ -39,7 +40,8 @@ def search_memories(
     """Visible memories of a subject. Without a query the newest.
 
     Text search finds memories that hold any word of the query in any of its forms, or the query itself as a part of
-    the text, which comes first. Semantic search ranks by words and embedding together, as context does.
+    the text, which comes first. Forms are those of the query's language, of every known one where that cannot be
+    told, of the tenant's, and English. Semantic search ranks by words and embedding together, as context does.
 
     What the policy hides from the caller is not found. Redacted memories are among the newest, and no words find them.
     """
@@ -71,6 +73,7 @@ def search_memories(
                 substring=substring_pattern(stripped),
                 kind=kind,
                 limit=limit,
+                languages=query_languages(stripped) | {reader.config.config.text_language or DEFAULT},
                 selection=visibility.searched_memories,
             )
     mode = SEMANTIC if with_meaning else TEXT_FALLBACK if semantic and stripped else TEXT

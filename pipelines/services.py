@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from config.settings import Settings
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
@@ -18,6 +16,8 @@ from storage.passage_cache import PassageCache
 from storage.transactions import Pool
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pipelines.providers.desk import ProviderDesk
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-import numpy as np
-
+from config.deferred import np
 from pipelines.policy.visibility import EVERYTHING, Visibility
 from pipelines.retrieval import Found
 from pipelines.session_signals import EarlierResolution, SessionEnd, SessionSignals, session_signals

@@ -12,18 +12,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from functools import cache
+from typing import TYPE_CHECKING, TypeAlias
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.passages import session_hash
-from pipelines.support.repeat_issues import COURTESY_TERMS, SAME_ISSUE, keywords
+from pipelines.support.repeat_issues import SAME_ISSUE, courtesy_terms, keywords
 from pipelines.terms import term_list
 from storage.passage_columns import Flag, Kind, PassageColumns
 
-FloatColumn = NDArray[np.float32]
-Mask = NDArray[np.bool_]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+FloatColumn: TypeAlias = "NDArray[np.float32]"
+Mask: TypeAlias = "NDArray[np.bool_]"
 
 CURRENT_SESSION = 0.6
 OPEN_ISSUE = 0.4
@@ -43,16 +47,9 @@ LEAST_SHARED = 2
 #: Resolutions of returning issues that a context names.
 MOST_EARLIER = 3
 
-_URGENT_TERMS = np.array(
-    sorted(
-        set(
-            term_list(
-                "urgent urgently critical blocked blocker deadline asap emergency breaking outage downtime compliance"
-                " sla escalate escalated escalation immediately severity p0 p1"
-            )
-        )
-    ),
-    dtype=np.uint32,
+_URGENT = (
+    "urgent urgently critical blocked blocker deadline asap emergency breaking outage downtime compliance sla escalate"
+    " escalated escalation immediately severity p0 p1"
 )
 
 
@@ -128,7 +125,7 @@ def session_signals(
         closed_issue=_weigh(turns & _in_sessions(columns, closed) & ~current, CLOSED_ISSUE),
         repeat_issue=_weigh(repeated_told, REPEAT_ISSUE_WITH_SUMMARY) + _weigh(repeated_untold, REPEAT_ISSUE),
         action_step=_weigh(in_question & (columns.flags & Flag.FROM_USER == 0) & ~is_short, ACTION_STEP),
-        urgency=_weigh(turns & _mentions(columns, _URGENT_TERMS), URGENCY),
+        urgency=_weigh(turns & _mentions(columns, _urgent_terms()), URGENCY),
         chatter=_weigh(turns & is_short, CHATTER),
     )
     return signals, earlier
@@ -165,9 +162,14 @@ def _share(asked: set[int], known: set[int] | frozenset[int]) -> float:
     return shared / smaller if smaller and shared >= min(LEAST_SHARED, smaller) else 0.0
 
 
+@cache
+def _urgent_terms() -> NDArray[np.uint32]:
+    return np.array(sorted(set(term_list(_URGENT))), dtype=np.uint32)
+
+
 def _keywords_of(terms: NDArray[np.uint32]) -> set[int]:
     """Distinct terms of passages that say what they are about."""
-    return set(np.unique(terms).tolist()) - COURTESY_TERMS
+    return set(np.unique(terms).tolist()) - courtesy_terms()
 
 
 def _in_sessions(columns: PassageColumns, ends: Sequence[SessionEnd]) -> Mask:

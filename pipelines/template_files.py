@@ -15,8 +15,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
+from config.deferred import yaml
 from config.settings import ConfigurationError, variable
 
 PLACEHOLDER = re.compile(r"\{([^{}]*)\}")

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from storage import tenant_configs
+from storage.full_text import Configuration
 from storage.transactions import Connection
 
 ClaimKey = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,63}(\.[a-z0-9_]{1,64}){0,5}$", max_length=256)]
@@ -34,6 +35,8 @@ class TenantConfig(msgspec.Struct, frozen=True, kw_only=True):
     region: Region | None = None
     receipt_signing_key_id: KeyId | None = None
     claim_keys: Annotated[dict[ClaimKey, Literal["single", "multi"]], Meta(max_length=64)] | None = None
+    #: Configuration of full-text search for memories whose language cannot be told; None is English.
+    text_language: Configuration | None = None
     #: Requests a minute; 0 is no limit, None leaves it to STATEWAVE_RATE_LIMIT_TENANT_RPM.
     rate_limit_rpm: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
     #: How much may be used of what in a calendar month (UTC).

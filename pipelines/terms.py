@@ -9,13 +9,17 @@ import re
 import unicodedata
 from itertools import pairwise
 from threading import Lock
+from typing import TYPE_CHECKING
 from zlib import crc32
 
-import numpy as np
 import Stemmer
-from numpy.typing import NDArray
 
-from pipelines.languages import LEAST_HITS, Language, Languages, load_languages
+from config.deferred import np
+from pipelines.languages import LEAST_HITS, WORDS_LOOKED_AT, Language, Languages, load_languages
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Words too common to tell passages apart. Question words are among them: they say what is asked, not what about.
 STOP_WORDS = frozenset(
@@ -68,6 +72,26 @@ def use_languages(folder: str | None) -> None:
 def language_of(text: str, *, least: int = LEAST_HITS) -> Language | None:
     """The language of a text; None for English, and for what cannot be told."""
     return _known().of(_PART.findall(_prepare(text)), least=least)
+
+
+def full_text_language(text: str, *, least: int = LEAST_HITS) -> str | None:
+    """The configuration of full-text search for a text, by its language's stemmer; None when it cannot be told.
+
+    Args:
+        least: words of a language besides English that it must hold; a question is short.
+    """
+    words = _PART.findall(_prepare(text))
+    language = _known().of(words, least=least)
+    if language is not None:
+        return language.stemmer
+    return "english" if any(word in STOP_WORDS for word in words[:WORDS_LOOKED_AT]) else None
+
+
+def query_languages(text: str) -> set[str]:
+    """Configurations of full-text search that a query is put by: its language's, or every known one where that cannot
+    be told."""
+    told = full_text_language(text, least=1)
+    return {language.stemmer for language in _known().by_code.values()} if told is None else {told}
 
 
 def term_list(text: str) -> list[int]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
 import msgspec
 from psycopg.rows import class_row
 
+from storage import full_text
+from storage.full_text import CONFIGURATION_SQL
 from storage.rows import Memory
 from storage.selection import ALL, IdFilter
 from storage.transactions import Connection, uuid_array
@@ -21,19 +23,20 @@ COLUMNS = (
 #: Readers see a memory while it is active and not expired; the sweep only tidies up behind this condition.
 VISIBLE = "status = 'active' and (valid_to is null or valid_to > now())"
 
-_INSERT = """
+_INSERT = f"""
 insert into memories (id, tenant_id, subject_id, kind, content, summary, confidence, valid_from, valid_to,
                       source_episode_ids, metadata, status, claim_key, claim_value, content_hash, superseded_by,
                       suggested_labels, run_id, search, created_at, updated_at)
 select m.id, %(tenant)s, %(subject)s, m.kind, m.content, m.summary, m.confidence, m.valid_from, m.valid_to,
        m.sources::uuid[], m.metadata, m.status, m.claim_key, m.claim_value, m.content_hash, m.superseded_by,
-       m.suggested_labels::text[], %(run)s, to_tsvector('english', m.content), %(now)s, %(now)s
+       m.suggested_labels::text[], %(run)s,
+       to_tsvector({CONFIGURATION_SQL.format(language="m.language")}, m.content), %(now)s, %(now)s
   from unnest(%(id)s::uuid[], %(kind)s::text[], %(content)s::text[], %(summary)s::text[], %(confidence)s::float8[],
               %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[], %(sources)s::text[], %(metadata)s::json[],
               %(status)s::text[], %(claim_key)s::text[], %(claim_value)s::text[], %(content_hash)s::bytea[],
-              %(superseded_by)s::uuid[], %(suggested_labels)s::text[])
+              %(superseded_by)s::uuid[], %(suggested_labels)s::text[], %(language)s::text[])
        as m (id, kind, content, summary, confidence, valid_from, valid_to, sources, metadata, status, claim_key,
-             claim_value, content_hash, superseded_by, suggested_labels)
+             claim_value, content_hash, superseded_by, suggested_labels, language)
 """
 
 _SUPERSEDE = """
@@ -80,7 +83,7 @@ _BY_RUN = f"select {COLUMNS} from memories where tenant_id = %s and run_id = %s 
 
 _SEARCH_TEXT = f"""
 select {COLUMNS}
-  from memories, (select to_tsquery('english', %(query)s) as query) q
+  from memories, (select {{query_sql}} as query) q
  where tenant_id = %(tenant)s and subject_id = %(subject)s and {VISIBLE}
    and (%(kind)s::text is null or kind = %(kind)s) {{selection}}
    and (search @@ query or content ilike %(substring)s)
@@ -116,6 +119,8 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
     content_hash: bytes
     superseded_by: UUID | None
     suggested_labels: list[str] = []
+    #: Configuration of full-text search (`storage.full_text`); None takes the tenant's.
+    language: str | None = None
 
 
 class Supersession(msgspec.Struct, frozen=True, kw_only=True):
@@ -166,7 +171,7 @@ def insert_memories(
             name: [getattr(row, name) for row in rows]
             for name in (
                 *("id", "kind", "content", "summary", "confidence", "valid_from", "valid_to", "status"),
-                *("claim_key", "claim_value", "content_hash", "superseded_by"),
+                *("claim_key", "claim_value", "content_hash", "superseded_by", "language"),
             )
         },
     }
@@ -258,6 +263,7 @@ def search_text(
     substring: str,
     kind: str | None,
     limit: int,
+    languages: Collection[str] = (),
     selection: IdFilter = ALL,
 ) -> list[Memory]:
     """Visible memories that hold a query word or the substring, best first.
@@ -268,11 +274,14 @@ def search_text(
     Args:
         query: argument of `to_tsquery`, as `storage.full_text.any_word_query` builds it.
         substring: an `ilike` pattern with its wildcards escaped.
+        languages: what the query is put as, besides English.
         selection: the memories that may be found.
     """
     with conn.cursor(row_factory=class_row(Memory)) as cursor:
         return cursor.execute(
-            _SEARCH_TEXT.format(selection=selection.condition("id", "selected")),
+            _SEARCH_TEXT.format(
+                query_sql=full_text.query_sql(languages), selection=selection.condition("id", "selected")
+            ),
             {
                 **selection.parameters("selected"),
                 "tenant": tenant_id,

@@ -12,11 +12,14 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from storage.passage_columns import PassageColumns, concatenate
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Passages from which a subject is kept. Smaller ones are read about as fast as their versions are compared.
 LARGE = 4096

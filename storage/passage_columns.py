@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+from config.deferred import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: `valid_until` of what does not end.
-NEVER = np.iinfo(np.int64).max
+NEVER = 2**63 - 1
 
 #: A passage with more terms than this is indexed by its first ones.
-MOST_TERMS = np.iinfo(np.uint16).max
+MOST_TERMS = 2**16 - 1
 
 
 class Kind(IntEnum):
@@ -85,6 +88,13 @@ def quantise(unit_vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
     scale = (peak / 127.0).astype(np.float32)
     divisor = np.where(scale > 0, scale, 1.0)[:, None]
     return scale, np.rint(unit_vectors / divisor).astype(np.int8)
+
+
+def unit_rows(scale: NDArray[np.float32], vectors: NDArray[np.int8]) -> NDArray[np.float32]:
+    """What `quantise` made small, as unit vectors again; rows of zeros stay what they are."""
+    rows = vectors.astype(np.float32) * scale[:, None]
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
 
 def take(columns: PassageColumns, rows: NDArray[np.intp]) -> PassageColumns:

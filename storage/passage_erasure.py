@@ -7,14 +7,17 @@ source, words or vector that ended in 1970, which no reader delivers. Its time i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from storage.passage_columns import Kind
-from storage.passages import RECORD
+from storage.passages import record_type
 from storage.transactions import Connection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 _BLOCKS = """
 select block, passages, terms from passage_blocks
@@ -40,7 +43,7 @@ def erase_passages(conn: Connection, tenant_id: str, subject_id: str, sources: S
         blocks = cursor.execute(_BLOCKS, (tenant_id, subject_id, wanted)).fetchall()
     erased = 0
     for block, passages, terms in blocks:
-        records = np.frombuffer(passages, dtype=RECORD).copy()
+        records = np.frombuffer(passages, dtype=record_type()).copy()
         gone = np.isin(records["source_id"], np.frombuffer(b"".join(wanted), dtype="V16"))
         if not gone.any():
             continue  # The bytes stood across two fields.
@@ -64,12 +67,12 @@ def count_passages(conn: Connection, tenant_id: str, subject_id: str, sources: S
         rows = cursor.execute(
             "select passages from passage_blocks where tenant_id = %s and subject_id = %s", (tenant_id, subject_id)
         )
-        return sum(int(np.isin(np.frombuffer(row[0], dtype=RECORD)["source_id"], wanted).sum()) for row in rows)
+        return sum(int(np.isin(np.frombuffer(row[0], dtype=record_type())["source_id"], wanted).sum()) for row in rows)
 
 
 def _blank(others: NDArray[np.void]) -> NDArray[np.void]:
     """A passage that is none, among the others of its block."""
-    blank = np.zeros(1, dtype=RECORD)
+    blank = np.zeros(1, dtype=record_type())
     blank["kind"] = Kind.OTHER
     # Readers look at the range of years; 1970 would be none of the subject's.
     blank["occurred_at"] = others["occurred_at"].min() if len(others) else 0

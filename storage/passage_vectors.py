@@ -6,14 +6,18 @@ So what a model lacks can be found without reading any vectors, and filled in wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from storage.passages import BLOCK, RECORD
+from config.deferred import np
+from storage.passage_columns import unit_rows
+from storage.passages import BLOCK, RECORD_BYTES, record_type
 from storage.transactions import Connection
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 _SAVE = """
 insert into passage_vectors (tenant_id, subject_id, model, block, scales, vectors)
@@ -26,7 +30,17 @@ _LACKING = f"""
   left join passage_vectors v
     on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block and v.model = %(model)s
  where b.tenant_id = %(tenant)s and b.subject_id = %(subject)s
-   and coalesce(octet_length(v.scales), 0) / 4 < octet_length(b.passages) / {RECORD.itemsize}
+   and coalesce(octet_length(v.scales), 0) / 4 < octet_length(b.passages) / {RECORD_BYTES}
+"""
+
+
+_NEWEST = """
+select b.passages, v.scales, v.vectors
+  from passage_blocks b
+  join passage_vectors v
+    on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block and v.model = %(model)s
+ where b.tenant_id = %(tenant)s and b.subject_id = %(subject)s
+ order by b.block desc limit %(limit)s
 """
 
 
@@ -69,7 +83,7 @@ def lacking_blocks(conn: Connection, tenant_id: str, subject_id: str, model: str
         ).fetchall()
     found = []
     for block, known, passages in rows:
-        records = np.frombuffer(passages, dtype=RECORD)[known:]
+        records = np.frombuffer(passages, dtype=record_type())[known:]
         found.append(
             LackingBlock(
                 block=block,
@@ -79,6 +93,33 @@ def lacking_blocks(conn: Connection, tenant_id: str, subject_id: str, model: str
             )
         )
     return found
+
+
+def vectors_of_sources(
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    model: str,
+    sources: Collection[bytes],
+    *,
+    newest_blocks: int,
+) -> Iterator[tuple[bytes, NDArray[np.float32]]]:
+    """Unit vectors of the passages of some memories, by the bytes of their ids, from the subject's newest blocks.
+
+    Memories without vectors of the model are left out. Index: the primary keys.
+    """
+    if not sources:
+        return
+    parameters = {"tenant": tenant_id, "subject": subject_id, "model": model, "limit": newest_blocks}
+    wanted = np.array(list(sources), dtype="V16")
+    with conn.cursor(binary=True) as cursor:
+        for passages, scales, vectors in cursor.stream(_NEWEST, parameters):
+            scale = np.frombuffer(scales, dtype="<f4")
+            source_ids = np.frombuffer(passages, dtype=record_type())["source_id"][: len(scale)]
+            found = np.flatnonzero(np.isin(source_ids, wanted))
+            stored = np.frombuffer(vectors, dtype="i1").reshape(len(scale), -1)
+            for place, row in zip(found, unit_rows(scale[found], stored[found]), strict=True):
+                yield source_ids[place].tobytes(), row
 
 
 def extend_block(

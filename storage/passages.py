@@ -8,36 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import cache
 from itertools import pairwise
 from typing import TypeAlias
 from uuid import UUID
 
-import numpy as np
-
+from config.deferred import np
 from storage.passage_columns import NEVER, PassageColumns
 from storage.transactions import Connection
 
 #: Passages per block: one block is what an append rewrites, about 90 KB with 256-dimensional vectors.
 BLOCK = 256
 
-#: One passage in `passage_blocks.passages`; little-endian and packed, 55 bytes.
-RECORD = np.dtype(
-    [
-        ("source_id", "V16"),
-        ("kind", "<u1"),
-        ("start", "<i4"),
-        ("stop", "<i4"),
-        ("session", "<u8"),
-        ("occurred_at", "<i8"),
-        ("valid_until", "<i8"),
-        ("speaker", "<u4"),
-        ("flags", "<u1"),
-        ("tokens", "<u2"),
-        ("term_counts", "<u2"),
-    ]
+#: One passage in `passage_blocks.passages`, as NumPy describes a type; little-endian and packed.
+LAYOUT = (
+    ("source_id", "|V16"),
+    ("kind", "|u1"),
+    ("start", "<i4"),
+    ("stop", "<i4"),
+    ("session", "<u8"),
+    ("occurred_at", "<i8"),
+    ("valid_until", "<i8"),
+    ("speaker", "<u4"),
+    ("flags", "|u1"),
+    ("tokens", "<u2"),
+    ("term_counts", "<u2"),
 )
 
-COLUMNS = RECORD.names or ()
+#: Bytes of a passage.
+RECORD_BYTES = 58
+
+COLUMNS = tuple(name for name, _ in LAYOUT)
 
 #: Passages, terms, scales, vectors; the last two may be absent.
 StoredBlock: TypeAlias = tuple[bytes, bytes, bytes | None, bytes | None]
@@ -67,6 +68,12 @@ select %s, %s, source, valid_until, coalesce(known_to, now())
 """
 
 
+@cache
+def record_type() -> np.dtype[np.void]:
+    """NumPy's type of a passage."""
+    return np.dtype(list(LAYOUT))
+
+
 def load_passages(
     conn: Connection, tenant_id: str, subject_id: str, *, model: str, dimensions: int, from_block: int = 0
 ) -> PassageColumns:
@@ -82,10 +89,10 @@ def load_passages(
 
 def decode_blocks(rows: Sequence[StoredBlock], *, dimensions: int) -> PassageColumns:
     """Columns from the rows of the two tables, in block order."""
-    records = np.frombuffer(b"".join([row[0] for row in rows]), dtype=RECORD)
+    records = np.frombuffer(b"".join([row[0] for row in rows]), dtype=record_type())
     scales, vectors = [], []
     for passages, _, scale, vector in rows:
-        count = len(passages) // RECORD.itemsize
+        count = len(passages) // RECORD_BYTES
         if not scale or not vector or len(vector) * 4 != len(scale) * dimensions:
             scale = vector = b""
         # A model that came or went while passages were added knows only the first of the block.
@@ -101,7 +108,7 @@ def decode_blocks(rows: Sequence[StoredBlock], *, dimensions: int) -> PassageCol
 
 def encode_block(columns: PassageColumns) -> tuple[bytes, bytes, bytes, bytes]:
     """Passages, terms, scales and vectors as they are stored; `decode_blocks` is the inverse."""
-    records = np.empty(len(columns), dtype=RECORD)
+    records = np.empty(len(columns), dtype=record_type())
     for name in COLUMNS:
         records[name] = getattr(columns, name)
     return (
@@ -125,7 +132,7 @@ def append_passages(conn: Connection, tenant_id: str, subject_id: str, new: Pass
     head = min(BLOCK - stored % BLOCK, len(new))
     bounds = [0, *range(head, len(new), BLOCK), len(new)]
     numbers = [stored // BLOCK + number for number in range(len(bounds) - 1)]
-    parts = [records[start * RECORD.itemsize : stop * RECORD.itemsize] for start, stop in pairwise(bounds)]
+    parts = [records[start * RECORD_BYTES : stop * RECORD_BYTES] for start, stop in pairwise(bounds)]
     their_terms = [terms[4 * ends[start] : 4 * ends[stop]] for start, stop in pairwise(bounds)]
     conn.execute(_APPEND, (tenant_id, subject_id, numbers, parts, their_terms))
 
@@ -147,7 +154,7 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
         ).fetchall()
     former: list[tuple[UUID, int, datetime | None]] = []
     for block, passages in rows:
-        records = np.frombuffer(passages, dtype=RECORD).copy()
+        records = np.frombuffer(passages, dtype=record_type()).copy()
         for source, end in ends.items():
             own = records["source_id"] == np.void(source)
             if own.any():

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
-from storage.passages import RECORD
+from storage.full_text import CONFIGURATION_SQL
+from storage.passages import RECORD_BYTES
 from storage.transactions import Connection
 
 #: Tables of a subject that travel, in the order in which they are written, with the order of their rows.
@@ -37,7 +38,7 @@ update subjects s
    set episode_count = e.n, compiled_count = e.compiled, last_seq = greatest(s.last_seq, e.newest),
        memory_count = (select count(*) from memories m
                         where m.tenant_id = s.tenant_id and m.subject_id = s.subject_id),
-       passage_count = (select coalesce(sum(octet_length(b.passages) / {RECORD.itemsize}), 0) from passage_blocks b
+       passage_count = (select coalesce(sum(octet_length(b.passages) / {RECORD_BYTES}), 0) from passage_blocks b
                          where b.tenant_id = s.tenant_id and b.subject_id = s.subject_id),
        last_episode_at = greatest(s.last_episode_at, e.newest_at),
        resolution_version = s.resolution_version + %(resolutions)s,
@@ -145,8 +146,19 @@ def create_subject(conn: Connection, tenant_id: str, subject_id: str, row: bytes
     return bool(created)
 
 
-def insert(conn: Connection, table: str, tenant_id: str, subject_id: str, documents: Sequence[bytes]) -> int:
+def insert(
+    conn: Connection,
+    table: str,
+    tenant_id: str,
+    subject_id: str,
+    documents: Sequence[bytes],
+    *,
+    languages: Sequence[str | None] = (),
+) -> int:
     """Insert rows that are not there yet; all documents of one call must have the same keys.
+
+    Args:
+        languages: of memories, one for each document: what full-text search indexes it by (`storage.full_text`).
 
     Returns:
         How many were inserted.
@@ -160,16 +172,21 @@ def insert(conn: Connection, table: str, tenant_id: str, subject_id: str, docume
     present = {name for (name,) in conn.execute("select json_object_keys(%s::json)", (first,))}
     names = [name for name in columns(conn, table) if name in present]
     targets = ["tenant_id", "subject_id", *names]
-    values = ["%s", "%s", *(f"d.{name}" for name in names)]
+    values = ["%(tenant)s", "%(subject)s", *(f"d.{name}" for name in names)]
     if table == "memories":
         targets.append("search")
-        values.append("to_tsvector('english', d.content)")
+        values.append(f"to_tsvector({CONFIGURATION_SQL.format(language='t.language')}, d.content)")
     return conn.execute(
         f"insert into {table} ({', '.join(targets)}) select {', '.join(values)}"
-        " from unnest(%s::text[]) as t (document)"
+        " from unnest(%(documents)s::text[], %(languages)s::text[]) as t (document, language)"
         f" cross join lateral json_populate_record(null::{table}, document::json) d"
         " on conflict do nothing",
-        (tenant_id, subject_id, [document.decode() for document in documents]),
+        {
+            "tenant": tenant_id,
+            "subject": subject_id,
+            "documents": [document.decode() for document in documents],
+            "languages": list(languages),
+        },
     ).rowcount
 
 
@@ -223,9 +240,9 @@ def without_passages(conn: Connection, tenant_id: str, subject_id: str) -> tuple
     known = f"""
         with known as materialized (
             select distinct
-                   encode(substring(b.passages from (n * {RECORD.itemsize} + 1)::int for 16), 'hex')::uuid as id
+                   encode(substring(b.passages from (n * {RECORD_BYTES} + 1)::int for 16), 'hex')::uuid as id
               from passage_blocks b,
-                   generate_series(0, octet_length(b.passages) / {RECORD.itemsize} - 1) as n
+                   generate_series(0, octet_length(b.passages) / {RECORD_BYTES} - 1) as n
              where b.tenant_id = %(tenant)s and b.subject_id = %(subject)s)
     """
     episodes = conn.execute(

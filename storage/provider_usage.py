@@ -59,7 +59,8 @@ on conflict (tenant_id, day, kind, provider, model, slot) do update set {added}
 """
 
 _SUMS = """
-    count(*), count(*) filter (where outcome <> %(ok)s), count(*) filter (where cost_usd is null),
+    count(*), count(*) filter (where outcome <> %(ok)s),
+    count(*) filter (where cost_usd is null and (outcome = %(ok)s or input_tokens + output_tokens > 0)),
     sum(input_tokens), sum(output_tokens), coalesce(sum(cost_usd), 0), sum(latency_ms)
 """
 
@@ -87,7 +88,8 @@ select {key} as key, coalesce(sum(calls), 0)::bigint as calls, coalesce(sum(fail
 
 _OF_RUNS = """(
     select tenant_id, run_id, (at at time zone 'UTC')::date as day, 1 as calls, (outcome <> 'ok')::int as failed_calls,
-           (cost_usd is null)::int as unpriced_calls, input_tokens, output_tokens, cost_usd, latency_ms
+           (cost_usd is null and (outcome = 'ok' or input_tokens + output_tokens > 0))::int as unpriced_calls,
+           input_tokens, output_tokens, cost_usd, latency_ms
       from provider_calls
      where run_id is not null and at >= %(first)s::date at time zone 'UTC'
        and at < (%(last)s::date + 1) at time zone 'UTC'

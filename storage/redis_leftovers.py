@@ -9,7 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import redis
+
+from config.deferred import redis
 
 #: Keys looked at at most; the result says whether those were all.
 MOST_KEYS = 200_000

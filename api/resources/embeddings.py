@@ -5,13 +5,13 @@ from __future__ import annotations
 from api.operations import Call, Operation, Reply
 from api.schemas.embeddings import EmbeddingsMigrate, VectorsPruned
 from config.errors import BadRequest
-from pipelines import embedding_change
-from pipelines.embedding_change import EmbeddingStatus
+from pipelines import embedding_change, embedding_status
+from pipelines.embedding_status import EmbeddingStatus
 from storage.embedding_changes import EmbeddingChange
 
 
 def status(call: Call) -> EmbeddingStatus:
-    return embedding_change.status(call.services.pool, configured_model=_configured(call))
+    return embedding_status.status(call.services.pool, configured_model=_configured(call))
 
 
 def migrate(call: Call) -> Reply:

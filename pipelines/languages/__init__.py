@@ -56,6 +56,7 @@ class Language:
     def __init__(self, code: str, file: _File, normal: Any) -> None:
         self.code = code
         self.name = file.name
+        self.stemmer = file.stemmer
         self.stop_words = frozenset(normal(file.stop_words).split())
         self.asks_when = _joined(file.asks_when)
         self.time_expression = _joined(file.time_expressions)

@@ -215,7 +215,7 @@ class LlmCompiler:
 
     def _messages(self, batch: list[Window], sources: Sequence[Source], beside: str) -> list[Message]:
         dates = [sources[window.episode].anchor for window in batch]
-        task = compile_prompt(self.claim_keys.known, sweep=bool(beside))
+        task = compile_prompt(self.claim_keys.known, sweep=bool(beside), composed=self.settings.compile_compose_unit)
         shown = framed("episodes", episode_records(batch, dates))
         return [Message("system", task), Message("user", f"{shown}\n{beside}" if beside else shown)]
 

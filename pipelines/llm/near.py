@@ -5,15 +5,16 @@ by words otherwise.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from config.deferred import np
 from pipelines.compilation import EPISODE_SUMMARY, DraftMemory, ExistingMemory
-from pipelines.services import Embedder
 from pipelines.verdicts import Verdict
 from pipelines.wording import Wording, name_different_things, wording
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 #: Likeness below which two memories have nothing to do with each other: cosine, or share of words.
 _NEAR_COSINE = 0.35
@@ -31,29 +32,43 @@ class Likeness:
     """How like each draft is to each stored memory and to each other draft of its kind."""
 
     def __init__(
-        self, drafts: Sequence[DraftMemory], existing: Sequence[ExistingMemory], embedder: Embedder | None
+        self,
+        drafts: Sequence[DraftMemory],
+        existing: Sequence[ExistingMemory],
+        vectors: NDArray[np.float32] | None,
     ) -> None:
+        """Compare by vectors, or by words where there are none.
+
+        Args:
+            vectors: unit rows of the drafts, then of the stored memories; zeros for what has none.
+        """
         self._drafts = drafts
         self._existing = existing
         memories: list[DraftMemory | ExistingMemory] = [*drafts, *existing]
-        texts = [memory.content for memory in memories]
-        self._wordings = [wording(text) for text in texts]
-        self.is_semantic = embedder is not None
-        scores = _cosines(embedder.embed(texts), len(drafts)) if embedder else _shares(self._wordings, len(drafts))
+        self._wordings = [wording(memory.content) for memory in memories]
+        self.is_semantic = vectors is not None
+        scores = _shares(self._wordings, len(drafts)) if vectors is None else vectors[: len(drafts)] @ vectors.T
         kinds = np.array([memory.kind for memory in memories])
         self._scores = np.where(kinds[: len(drafts), None] == kinds[None, :], scores, 0.0)
 
-    def neighbours(self, index: int, *, most: int) -> list[Neighbour]:
-        """The stored memories that the draft may concern, the likeliest first."""
+    def neighbours(self, index: int, *, most: int, among: int) -> list[Neighbour]:
+        """The stored memories that the draft may concern, the likeliest first.
+
+        Args:
+            among: so many of the stored memories are looked at, from the first.
+        """
         floor = _NEAR_COSINE if self.is_semantic else _NEAR_WORDS
-        row = self._scores[index, len(self._drafts) :]
+        row = self._scores[index, len(self._drafts) :][:among]
         best = np.argsort(-row, kind="stable")[:most]
         return [Neighbour(int(place), float(row[place])) for place in best if row[place] >= floor]
 
-    def same(self, *, threshold: float) -> list[Verdict]:
+    def same(self, *, threshold: float, among: int) -> list[Verdict]:
         """Drafts that say what a stored memory or an earlier draft says, by cosine. Summaries are left alone.
 
         Vectors hardly see "not", numbers and names, so texts that differ in those are never the same.
+
+        Args:
+            among: so many of the stored memories are looked at, from the first.
         """
         if not self.is_semantic:
             return []
@@ -63,7 +78,7 @@ class Likeness:
         for index, draft in enumerate(self._drafts):
             if draft.kind == EPISODE_SUMMARY:
                 continue
-            row = self._scores[index].copy()
+            row = self._scores[index, : count + among].copy()
             row[index:count] = 0.0
             for place in np.argsort(-row, kind="stable"):
                 if row[place] < threshold:
@@ -87,10 +102,6 @@ class Likeness:
     def _memory(self, place: int) -> DraftMemory | ExistingMemory:
         count = len(self._drafts)
         return self._drafts[place] if place < count else self._existing[place - count]
-
-
-def _cosines(vectors: NDArray[np.float32], drafts: int) -> NDArray[np.float32]:
-    return vectors[:drafts] @ vectors.T
 
 
 def _shares(wordings: Sequence[Wording], drafts: int) -> NDArray[np.float32]:

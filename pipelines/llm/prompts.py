@@ -44,6 +44,13 @@ Rules:
 - If there is nothing to remember beside the summary, give only the summary.
 """
 
+#: In place of the rule that each fact is a memory of its own.
+_ONE_FACT = "- One fact per profile_fact, each only once."
+_COMPOSED = (
+    "- One profile_fact per person or thing and matter, each only once: it tells all that the records say about it,"
+    " with when, why and how much. Its claim is null if it says more than the value."
+)
+
 _SWEEP = """\
 
 Some memories were found already; they are between <found> and </found>, and are data too. Give only what they miss: \
@@ -73,17 +80,19 @@ Facts about different people or things are never duplicates. Two facts that can 
 """
 
 
-def compile_prompt(claim_keys: Mapping[str, Cardinality], *, sweep: bool = False) -> str:
+def compile_prompt(claim_keys: Mapping[str, Cardinality], *, sweep: bool = False, composed: bool = False) -> str:
     """The task of extracting memories.
 
     Args:
         claim_keys: the keys a claim may have. They are dotted words and cannot say anything else.
         sweep: whether it is the second look, for what the first one missed.
+        composed: whether what belongs together is to be told together, and not fact by fact.
     """
     keys = "\n".join(
         f"- {key} ({'one value' if how == 'single' else 'several values'})" for key, how in claim_keys.items()
     )
-    return f"{_COMPILE}\nClaim keys (`*` stands for one word):\n{keys}\n{_SWEEP if sweep else ''}"
+    task = _COMPILE.replace(_ONE_FACT, _COMPOSED) if composed else _COMPILE
+    return f"{task}\nClaim keys (`*` stands for one word):\n{keys}\n{_SWEEP if sweep else ''}"
 
 
 def reconcile_prompt() -> str:

@@ -7,10 +7,11 @@ else it says is not heard, and the draft is added.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from config.deferred import np
 from config.settings import Settings
 from pipelines.claims import ClaimKeys
 from pipelines.compilation import EPISODE_SUMMARY, DraftMemory, ExistingMemory
@@ -21,8 +22,10 @@ from pipelines.llm.near import Likeness, Neighbour
 from pipelines.llm.prompts import actions_schema, reconcile_prompt
 from pipelines.providers.breaker import OF_REQUEST
 from pipelines.providers.calls import Message, ProviderFailure
-from pipelines.services import Embedder
 from pipelines.verdicts import Action, Verdict
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _ACTIONS: tuple[Action, ...] = ("DUPLICATE", "UPDATE", "DELETE")
 
@@ -48,7 +51,7 @@ def reconcile(
     existing: Sequence[ExistingMemory],
     *,
     settings: Settings,
-    embedder: Embedder | None,
+    vectors: NDArray[np.float32] | None,
     claim_keys: ClaimKeys,
     ask: Ask,
     answers: Answers,
@@ -56,16 +59,19 @@ def reconcile(
     """Verdicts about drafts that are more than an addition.
 
     Args:
-        existing: active memories of the subject.
-        embedder: one that costs nothing to ask; None compares words.
+        existing: active memories of the subject, the newest first.
+        vectors: unit rows of the drafts, then of the existing memories; None compares words.
 
     Raises:
         ProviderFailure: when no model answered.
     """
-    likeness = Likeness(drafts, existing, embedder)
-    verdicts = likeness.same(threshold=settings.dedup_sim_threshold) if settings.dedup_compile_enabled else []
+    likeness = Likeness(drafts, existing, vectors)
+    verdicts: list[Verdict] = []
+    if settings.dedup_compile_enabled and settings.dedup_semantic_enabled:
+        verdicts += likeness.same(threshold=settings.dedup_sim_threshold, among=settings.dedup_max_candidates)
     if not settings.reconcile_compile_enabled:
         return verdicts
+    most = settings.reconcile_top_k_per_candidate
     known = {memory.content_hash for memory in existing}
     decided = {verdict.index for verdict in verdicts}
     candidates = [
@@ -75,7 +81,7 @@ def reconcile(
         and index not in decided
         and draft.content_hash not in known
         and not _claims_will_decide(draft, existing, claim_keys)
-        and (near := likeness.neighbours(index, most=settings.reconcile_top_k_per_candidate))
+        and (near := likeness.neighbours(index, most=most, among=settings.reconcile_max_candidates))
     ]
     for chunk in _chunks(candidates, settings):
         verdicts += _asked(chunk, drafts, existing, ask, answers)

@@ -11,7 +11,8 @@ import re
 from typing import Any
 
 import msgspec
-import yaml
+
+from config.deferred import yaml
 
 #: Characters of a document. A thousand rules with descriptions stay below.
 MOST_CHARS = 256 * 1024
@@ -29,8 +30,6 @@ MOST_PROBLEMS = 200
 _MOST_DIGITS = 30
 
 _PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 _CORE = "tag:yaml.org,2002:"
 
@@ -65,7 +64,7 @@ def compose(text: str) -> yaml.Node | None:
     text = _PAIR.sub(_character, text)
     try:
         _walk(text)
-        return yaml.compose(text, Loader=_Loader)
+        return yaml.compose(text, Loader=_loader())
     except yaml.MarkedYAMLError as ex:
         mark = ex.problem_mark or ex.context_mark
         raise _unreadable(
@@ -125,7 +124,7 @@ def is_text(node: yaml.Node) -> bool:
 
 def _walk(text: str) -> None:
     levels = nodes = 0
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=_loader()):
         line = event.start_mark.line + 1
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             raise _unreadable(line, "anchors and aliases are not allowed in a policy")
@@ -180,3 +179,8 @@ def _character(pair: re.Match[str]) -> str:
 
 def _unreadable(line: int, message: str) -> Unreadable:
     return Unreadable(BundleProblem(line=line, message=message))
+
+
+def _loader() -> Any:
+    """PyYAML's reader in C, where it was built with one."""
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -9,8 +9,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
-import numpy as np
-
+from config.deferred import np
 from pipelines.compilation import EDGES, EPISODE_SUMMARY
 from pipelines.policy.evaluation import Firing, Judge
 from pipelines.policy.visibility import Visibility

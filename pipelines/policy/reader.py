@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
+from config.deferred import yaml
 from pipelines.policy.bundle import (
     CALLER_TEXTS,
     LABEL_PREDICATES,

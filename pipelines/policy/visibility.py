@@ -14,8 +14,8 @@ from functools import cached_property
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
+from config.deferred import np
 from pipelines.policy.evaluation import Firing
 from storage.lineage import MemoryView, RelatedMemory
 from storage.passage_columns import Kind, PassageColumns, take

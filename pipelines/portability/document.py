@@ -21,7 +21,7 @@ import msgspec
 from config.errors import BadRequest
 from pipelines.receipts import offline
 from pipelines.receipts.canonical import canonical_bytes
-from storage.passages import BLOCK, RECORD
+from storage.passages import BLOCK, LAYOUT
 
 FORMAT = "statewave-subject"
 #: Section of the receipts that may travel along, as evidence: they are read and verified, and never imported.
@@ -30,7 +30,7 @@ VERSION_1_0 = "1.0"
 VERSION_1_1 = "1.1"
 
 #: Names the form of the rows of passage blocks; a server with another form makes the passages again.
-PASSAGE_LAYOUT = f"{BLOCK}:{sha256(repr(RECORD.descr).encode()).hexdigest()[:16]}"
+PASSAGE_LAYOUT = f"{BLOCK}:{sha256(repr(list(LAYOUT)).encode()).hexdigest()[:16]}"
 
 #: Keys of the rows of version 1.0, in the order of the contract (core §13).
 EPISODE_KEYS_1_0 = (

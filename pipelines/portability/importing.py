@@ -264,7 +264,8 @@ class _Import:
             batch = self._not_there_yet(section, number, batch)
         if section == "episodes":
             batch = self._with_sequence(batch, shift)
-        inserted = portability.insert(self._conn, section, self.tenant_id, self.subject_id, batch)
+        languages = [rows.language_of_memory(text) for text in batch] if section == "memories" else []
+        inserted = portability.insert(self._conn, section, self.tenant_id, self.subject_id, batch, languages=languages)
         self._inserted[section] += inserted
         self._unchanged += len(batch) - inserted
 

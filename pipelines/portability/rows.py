@@ -11,14 +11,15 @@ from typing import Any
 from uuid import UUID, uuid5
 
 import msgspec
-import numpy as np
 
 from config.clock import utcnow
+from config.deferred import np
 from config.errors import BadRequest
 from pipelines.compilation import content_hash
 from pipelines.episode_text import episode_text
 from pipelines.support.episode_signals import episode_signals
-from storage.passages import RECORD
+from pipelines.terms import full_text_language
+from storage.passages import record_type
 
 #: Sections of version 1.1 that only make sense with the ids and the sequence numbers of the document.
 DERIVED = ("passage_blocks", "passage_vectors")
@@ -90,10 +91,19 @@ def completed(section: str, number: int, text: bytes, *, seq: int) -> bytes:
         raise BadRequest(f"{section}[{number}]: {type(ex).__name__}: {ex}") from None
 
 
+def language_of_memory(text: bytes) -> str | None:
+    """What full-text search indexes a memory by; None where its text does not say."""
+    return full_text_language(msgspec.json.decode(text, type=_Content).content)
+
+
 def numbered(text: bytes, seq: int) -> bytes:
     """An episode with another sequence number. Its documents stay the text they are."""
     row = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     return _encode({**row, "seq": msgspec.Raw(str(seq).encode())})
+
+
+class _Content(msgspec.Struct):
+    content: str
 
 
 def renamed(section: str, text: bytes, namespace: UUID) -> bytes:
@@ -173,7 +183,7 @@ def _check_block(row: Row, number: int) -> None:
     """A block that contradicts itself would fail every reader of the subject."""
     try:
         passages, terms = bytes.fromhex(row.passages.removeprefix("\\x")), bytes.fromhex(row.terms.removeprefix("\\x"))
-        owned = int(np.frombuffer(passages, dtype=RECORD)["term_counts"].sum())
+        owned = int(np.frombuffer(passages, dtype=record_type())["term_counts"].sum())
     except ValueError as ex:
         raise BadRequest(f"passage_blocks[{number}]: {ex}") from None
     if 4 * owned != len(terms):

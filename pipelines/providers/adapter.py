@@ -7,16 +7,17 @@ what was sent.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
-import numpy as np
-
+from config.deferred import np
 from pipelines.providers.calls import (
     Completion,
     CompletionResult,
@@ -26,6 +27,7 @@ from pipelines.providers.calls import (
     Ranked,
     Ranking,
     Usage,
+    provider_of,
 )
 from pipelines.providers.litellm_errors import failure_of
 
@@ -39,6 +41,10 @@ _LOGGERS = ("LiteLLM", "LiteLLM Router", "LiteLLM Proxy", "openai", "httpx", "ht
 
 _loading = threading.Lock()
 _litellm: Any = None
+
+#: Set where LiteLLM is to leave out what it does after a call: hand the answer to a thread that tells callbacks, of
+#: which there are none, and works out the cost a second time. That is a fifth of what a call takes of the processor.
+_is_internal: ContextVar[bool] | None = None
 
 
 def is_installed() -> bool:
@@ -139,7 +145,7 @@ def rerank(endpoint: Endpoint, query: str, documents: Sequence[str], *, top_n: i
 
 
 def _load(model: str) -> Any:
-    global _litellm
+    global _is_internal, _litellm
     with _loading:
         if _litellm is None:
             os.environ.update(_ENVIRONMENT)
@@ -158,6 +164,10 @@ def _load(model: str) -> Any:
             for name in _LOGGERS:
                 logging.getLogger(name).handlers = [logging.NullHandler()]
                 logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+            with contextlib.suppress(ImportError):
+                from litellm._internal_context import is_internal_call
+
+                _is_internal = is_internal_call
             _litellm = litellm
     return _litellm
 
@@ -166,11 +176,15 @@ def _called(endpoint: Endpoint, call: Callable[[Any], Any], read: Callable[[Any,
     """Make the call, and read the answer: what cannot be read is the provider's failure and not ours."""
     litellm = _load(endpoint.model)
     began = time.monotonic()
+    token = None if _is_internal is None else _is_internal.set(True)
     try:
         answer = call(litellm)
     except Exception as ex:
         # What LiteLLM raises quotes what was sent and answered, so it is not chained.
         raise failure_of(ex, endpoint.model) from None
+    finally:
+        if _is_internal is not None and token is not None:
+            _is_internal.reset(token)
     usage = _usage(litellm, endpoint.model, answer, time.monotonic() - began)
     try:
         return read(answer, usage)
@@ -215,9 +229,3 @@ def _usage(litellm: Any, model: str, answer: Any, seconds: float) -> Usage:
         cost_usd=float(cost) if isinstance(cost, (int, float)) else None,
         latency_ms=round(seconds * 1000),
     )
-
-
-def provider_of(model: str) -> str:
-    """The vendor that LiteLLM calls for a model's name, as far as the name says it."""
-    prefix, slash, _ = model.partition("/")
-    return prefix if slash else "openai"

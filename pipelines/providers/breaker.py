@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-import redis
 import structlog
-from redis.exceptions import RedisError
 
+from config.deferred import redis
 from pipelines.providers.calls import Endpoint, ProviderFailure, Reason
 
 log = structlog.get_logger()
@@ -65,7 +64,7 @@ class Breaker:
             if self._client.set(f"{name}:trial", "1", nx=True, px=int(trial_seconds * 1000)):
                 return 0.0
             return max(float(self._client.pttl(f"{name}:trial")), 0.0) / 1000
-        except RedisError as ex:
+        except redis.RedisError as ex:
             log.warning("circuit breaker without its memory", reason=type(ex).__name__)
             return 0.0
 
@@ -76,7 +75,7 @@ class Breaker:
         name = _name(endpoint)
         try:
             self._client.delete(f"{name}:open", f"{name}:failures", f"{name}:trial", f"{name}:reason")
-        except RedisError as ex:
+        except redis.RedisError as ex:
             log.warning("circuit breaker without its memory", reason=type(ex).__name__)
 
     def failed(self, endpoint: Endpoint, failure: ProviderFailure) -> None:
@@ -97,7 +96,7 @@ class Breaker:
             if pause > 0:
                 self._client.set(f"{name}:open", "1", px=max(1, int(pause * 1000)))
                 log.warning("provider left alone", model=endpoint.model, reason=failure.reason, seconds=round(pause, 1))
-        except RedisError as ex:
+        except redis.RedisError as ex:
             log.warning("circuit breaker without its memory", reason=type(ex).__name__)
 
     def trouble(self, endpoint: Endpoint) -> str | None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
+
+from config.deferred import np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 
 MessageRole = Literal["system", "user", "assistant", "tool"]
 
@@ -123,6 +127,24 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     cost_usd: float | None
     latency_ms: int
+
+
+def unanswered(model: str, seconds: float) -> Usage:
+    """What there is to record of a call that got no answer: how long that took."""
+    return Usage(
+        model=model,
+        provider=provider_of(model),
+        input_tokens=0,
+        output_tokens=0,
+        cost_usd=None,
+        latency_ms=round(seconds * 1000),
+    )
+
+
+def provider_of(model: str) -> str:
+    """The vendor that LiteLLM calls for a model's name, as far as the name says it."""
+    prefix, slash, _ = model.partition("/")
+    return prefix if slash else "openai"
 
 
 class CompletionResult(msgspec.Struct, frozen=True, kw_only=True):

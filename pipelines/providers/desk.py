@@ -15,10 +15,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeVar, cast
 
 import msgspec
-import numpy as np
-import redis
-from redis.exceptions import RedisError
 
+from config.deferred import np, redis
 from config.ids import uuid7
 from pipelines.providers.account import paying
 from pipelines.providers.breaker import Breaker
@@ -31,6 +29,7 @@ from pipelines.providers.calls import (
     Ranking,
     Reason,
     Usage,
+    unanswered,
 )
 from storage.provider_usage import Kind
 
@@ -174,12 +173,13 @@ class ProviderDesk:
         if wait > 0:
             raise ProviderFailure("circuit_open", model=endpoint.model, retry_after=wait)
         self._look_open(endpoint.model, urgency)
+        began = time.monotonic()
         try:
             answer = self._ask(call, expected, endpoint.model, timeout_seconds, urgency)
         except ProviderFailure as ex:
             self.breaker.failed(endpoint, ex)
             if account is not None:
-                account.record(kind, _nothing_used(endpoint.model), outcome=ex.reason)
+                account.record(kind, unanswered(endpoint.model, time.monotonic() - began), outcome=ex.reason)
             raise
         self.breaker.succeeded(endpoint)
         if account is not None:
@@ -193,7 +193,7 @@ class ProviderDesk:
             pipeline.exists(OPEN)
             pipeline.llen(_queue_of(urgency))
             is_open, waiting = pipeline.execute()
-        except RedisError:
+        except redis.RedisError:
             raise ProviderFailure("unreachable", model=model, code="no_broker") from None
         if not is_open:
             raise ProviderFailure("unreachable", model=model, code="no_worker_for_llm")
@@ -206,7 +206,7 @@ class ProviderDesk:
         try:
             self._client.lpush(_queue_of(urgency), _encode(handed_in))
             raw = self._fetch(ANSWER + handed_in.id, timeout_seconds)
-        except RedisError:
+        except redis.RedisError:
             raise ProviderFailure("unreachable", model=model, code="no_broker") from None
         if raw is None:
             raise ProviderFailure("timeout", model=model)
@@ -244,8 +244,3 @@ def _usage_of(answer: Any) -> Usage:
         return answer.result.usage
     usage: Usage = answer.ranking.usage
     return usage
-
-
-def _nothing_used(model: str) -> Usage:
-    provider = model.partition("/")[0] if "/" in model else "openai"
-    return Usage(model=model, provider=provider, input_tokens=0, output_tokens=0, cost_usd=None, latency_ms=0)

@@ -9,8 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from config.settings import Settings
-from pipelines.providers.adapter import provider_of
-from pipelines.providers.calls import Endpoint
+from pipelines.providers.calls import Endpoint, provider_of
 
 
 def endpoint_of(settings: Settings, model: str, *, base: str | None, timeout_seconds: float) -> Endpoint:

@@ -6,19 +6,28 @@ asks is tried again as a whole.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from decimal import Decimal
 from uuid import UUID
 
 import msgspec
-import redis
 import structlog
 
+from config.deferred import redis
 from config.settings import Settings
 from pipelines import provider_usage
 from pipelines.providers import adapter
 from pipelines.providers.breaker import OF_REQUEST, Breaker
-from pipelines.providers.calls import Completion, CompletionResult, Endpoint, ProviderFailure, Usage
+from pipelines.providers.calls import (
+    Completion,
+    CompletionResult,
+    Endpoint,
+    ProviderFailure,
+    Usage,
+    provider_of,
+    unanswered,
+)
 from pipelines.providers.slots import NoSlot, Slots
 from storage.transactions import DATABASE_AWAY, Pool
 
@@ -91,12 +100,13 @@ class ModelFleet:
         lease = endpoint.timeout_seconds + _SLOT_MARGIN_SECONDS
         try:
             with self.slots.slot(lease_seconds=lease, wait_seconds=WAIT_FOR_SLOT_SECONDS):
+                began = time.monotonic()
                 result = adapter.complete(completion)
         except NoSlot:
             raise ProviderFailure("busy", model=endpoint.model) from None
         except ProviderFailure as ex:
             self.breaker.failed(endpoint, ex)
-            self._record(_nothing_used(endpoint), ex.reason, on_behalf_of)
+            self._record(unanswered(endpoint.model, time.monotonic() - began), ex.reason, on_behalf_of)
             log.warning("provider failed", model=endpoint.model, reason=ex.reason, status=ex.status)
             raise
         self.breaker.succeeded(endpoint)
@@ -135,10 +145,10 @@ def endpoints_of(settings: Settings) -> list[Endpoint]:
     variable for the key, so no key is ever sent to somebody else.
     """
     endpoints = []
-    vendor = adapter.provider_of(settings.compile_models[0])
+    vendor = provider_of(settings.compile_models[0])
     for entry in settings.compile_models:
         name, at, address = entry.partition("@http")
-        own = adapter.provider_of(name) == vendor
+        own = provider_of(name) == vendor
         endpoints.append(
             Endpoint(
                 model=name,
@@ -161,14 +171,3 @@ def _most_telling(failures: Sequence[ProviderFailure]) -> ProviderFailure:
     # Another model may answer sooner than the one that asks for the longest pause.
     chosen.retry_after = min(waits) if len(waits) == len(failures) else chosen.retry_after
     return chosen
-
-
-def _nothing_used(endpoint: Endpoint) -> Usage:
-    return Usage(
-        model=endpoint.model,
-        provider=adapter.provider_of(endpoint.model),
-        input_tokens=0,
-        output_tokens=0,
-        cost_usd=None,
-        latency_ms=0,
-    )

@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Iterator
 
-import redis
 import structlog
-from redis.exceptions import RedisError
+
+from config.deferred import redis
 
 log = structlog.get_logger()
 
@@ -89,7 +89,7 @@ class Slots:
                 if time.monotonic() >= deadline:
                     raise NoSlot
                 self._client.blpop([self._bell], timeout=_NAP_SECONDS)
-        except RedisError as ex:
+        except redis.RedisError as ex:
             log.warning("slots counted per process", reason=type(ex).__name__)
             return False
         return True
@@ -97,7 +97,7 @@ class Slots:
     def _leave(self, holder: str) -> None:
         assert self._client is not None
         # Without Redis the lease ends by itself.
-        with contextlib.suppress(RedisError):
+        with contextlib.suppress(redis.RedisError):
             self._client.eval(_LEAVE, 2, self._leases, self._bell, holder, self._limit)
 
     def taken(self) -> int:
@@ -106,5 +106,5 @@ class Slots:
             return 0
         try:
             return int(self._client.zcard(self._leases))
-        except RedisError:
+        except redis.RedisError:
             return 0

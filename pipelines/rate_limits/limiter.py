@@ -6,10 +6,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-import redis
 import structlog
 
 from config.breaker import Breaker
+from config.deferred import redis
 from config.settings import Settings
 from pipelines.rate_limits.buckets import Bucket, Buckets, MemoryBuckets, Standing
 from pipelines.rate_limits.redis_buckets import RedisBuckets

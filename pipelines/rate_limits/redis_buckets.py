@@ -6,10 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import cast
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
+from config.deferred import redis
 from pipelines.rate_limits.buckets import Bucket, Standing, interval
 
 PREFIX = "statewave:rate-limit"
@@ -28,7 +25,7 @@ class RedisBuckets:
             socket_timeout=answer_seconds,
             socket_connect_timeout=answer_seconds,
             # A connection that died while it lay idle is replaced at once; who does not answer is not asked twice.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+            retry=redis.retry.Retry(redis.backoff.NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         )
         self._take = self._client.register_script((resources.files(__package__) / "buckets.lua").read_text())
 

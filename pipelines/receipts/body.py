@@ -13,8 +13,8 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import numpy as np
 
+from config.deferred import np
 from pipelines.claims import DEFAULT_CLAIM_KEYS
 from pipelines.context import Assembly, ContextRequest
 from pipelines.policy_decisions import PolicyDecisions

@@ -11,13 +11,15 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from config.deferred import ed25519
 from config.settings import Settings
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 HMAC = "hmac-sha256-canonical-v1"
 ED25519 = "ed25519-canonical-v1"
@@ -43,7 +45,9 @@ class Keyring:
     @classmethod
     def of(cls, settings: Settings) -> Keyring:
         """The keys of a process."""
-        private = {id: Ed25519PrivateKey.from_private_bytes(seed) for id, seed in settings.receipt_ed25519_keys.items()}
+        private = {
+            id: ed25519.Ed25519PrivateKey.from_private_bytes(seed) for id, seed in settings.receipt_ed25519_keys.items()
+        }
         return cls(settings.receipt_signing_keys, private, {id: key.public_key() for id, key in private.items()})
 
     def algorithm_of(self, key_id: str) -> str | None:
@@ -77,6 +81,8 @@ class Keyring:
             # APPSEC: in constant time; as bytes, because text with other letters than ASCII would raise.
             expected = hmac.digest(self.hmac[key_id], data, sha256).hex()
             return hmac.compare_digest(expected.encode(), signature.encode("utf-8", "replace"))
+        from cryptography.exceptions import InvalidSignature
+
         try:
             raw = bytes.fromhex(signature)
             self.ed25519_public[key_id].verify(raw, data)
@@ -119,7 +125,7 @@ def keyring_of_document(document: Any) -> Keyring:
         if "keys" in document:
             return Keyring(
                 ed25519_public={
-                    str(key["kid"]): Ed25519PublicKey.from_public_bytes(_from_url64(key["x"]))
+                    str(key["kid"]): ed25519.Ed25519PublicKey.from_public_bytes(_from_url64(key["x"]))
                     for key in document["keys"]
                     if key.get("crv") == "Ed25519"
                 }

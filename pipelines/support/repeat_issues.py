@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from functools import cache
 
 import msgspec
 
@@ -23,9 +24,6 @@ morning afternoon evening day today team support agent user assistant customer s
 question ticket still just back again something anything everything would could contact reach assist check checking
 """
 
-#: Their stems.
-COURTESY_TERMS = frozenset(term_list(_COURTESIES))
-
 
 class Repeat(msgspec.Struct, frozen=True, array_like=True):
     """An open session, and the resolved one that most resembles it."""
@@ -35,9 +33,15 @@ class Repeat(msgspec.Struct, frozen=True, array_like=True):
     share: float
 
 
+@cache
+def courtesy_terms() -> frozenset[int]:
+    """Hashed stems of what customers and agents say whatever the matter is."""
+    return frozenset(term_list(_COURTESIES))
+
+
 def keywords(text: str) -> frozenset[int]:
     """Hashed stems of the words that say what a text is about."""
-    return frozenset(term_list(text)) - COURTESY_TERMS
+    return frozenset(term_list(text)) - courtesy_terms()
 
 
 def find_repeats(*, open_texts: Mapping[str, str], resolved_texts: Mapping[str, str]) -> list[Repeat]:

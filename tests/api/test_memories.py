@@ -193,6 +193,33 @@ def test_searching_by_words_finds_any_form_and_any_part(knowing: Client) -> None
     assert search(knowing, q="Initech")["memories"] == []
 
 
+def test_words_are_found_in_the_forms_of_their_own_language(client: Client) -> None:
+    say(client, "Wir haben die Häuser am Rhein verkauft.")
+    compile_ada(client)
+    assert search(client, q="Haus")["memories"]
+    assert search(client, q="Verkauft ihr ein Haus?")["memories"]
+    assert search(client, q="Schiff")["memories"] == []
+
+
+def test_a_tenant_may_name_the_language_of_what_cannot_be_told(client: Client) -> None:
+    for tenant in ("stockholm", "elsewhere"):
+        config = {"text_language": "swedish"} if tenant == "stockholm" else {}
+        assert client.simulate_patch(f"/admin/tenants/{tenant}/config", json=config).status_code == 200
+        said = episode(payload={"messages": [{"role": "user", "content": "Flickorna leker."}]})
+        headers = {"X-Tenant-ID": tenant}
+        assert client.simulate_post("/v1/episodes", json=said, headers=headers).status_code == 201
+        client.simulate_post("/v1/memories/compile", json={"subject_id": "ada"}, headers=headers)
+        answer = client.simulate_get(
+            "/v1/memories/search", params={"subject_id": "ada", "q": "flicka"}, headers=headers
+        )
+        assert bool(answer.json["memories"]) is (tenant == "stockholm")
+
+
+def test_only_languages_that_there_are_can_be_named(client: Client) -> None:
+    answer = client.simulate_patch("/admin/tenants/acme/config", json={"text_language": "klingon"})
+    assert answer.status_code == 422
+
+
 @pytest.mark.parametrize("query", ["%", "_", "100%", "\\", "' or 1=1 --", "a & | ! ( ) :*", "🧭", "   ", "\u202e"])
 def test_no_query_is_more_than_its_words(knowing: Client, query: str) -> None:
     for semantic in ("true", "false"):

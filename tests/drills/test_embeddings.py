@@ -13,7 +13,7 @@ import pytest
 
 from config.clock import utcnow
 from config.settings import Settings
-from pipelines import embedding_change
+from pipelines import embedding_change, embedding_stages, embedding_status
 from pipelines.compile import compile_now
 from pipelines.context import ContextRequest, assemble_context
 from pipelines.embedders import open_embedder, open_model
@@ -28,7 +28,7 @@ from tests.fixtures.databases import DatabaseMaker
 from tests.fixtures.embedders import BUNDLED, OTHER, WordEmbedder, with_models
 
 TENANT = "drill"
-STAGES = {BEGIN: embedding_change.begin, FILL: embedding_change.fill, FINISH: embedding_change.finish}
+STAGES = {BEGIN: embedding_stages.begin, FILL: embedding_stages.fill, FINISH: embedding_stages.finish}
 SIZES = {"short": (20, 100), "long": (110, 200)}
 
 
@@ -114,7 +114,7 @@ def test_the_embedding_model_is_changed_under_load(drilled: Services, report: Re
         for future in (*readers, *workers):
             future.result()
 
-    status = embedding_change.status(drilled.pool, configured_model=BUNDLED)
+    status = embedding_status.status(drilled.pool, configured_model=BUNDLED)
     assert [(count.model, count.subjects) for count in status.subjects] == [(OTHER, subjects)]
     assert widths == {256, 384}
     change = status.history[0]

@@ -10,7 +10,7 @@ import pytest
 
 from config.clock import utcnow
 from config.errors import Conflict, NotFound, Unavailable
-from pipelines import embedding_change, embedding_fill
+from pipelines import embedding_change, embedding_fill, embedding_stages, embedding_status
 from pipelines.compile import compile_now
 from pipelines.context import ContextRequest, assemble_context
 from pipelines.embedding_change import BEGIN, FILL, FINISH
@@ -26,9 +26,9 @@ from tests.fixtures.embedders import BUNDLED, OTHER, WordEmbedder, with_models
 TENANT = "acme"
 LEASE = timedelta(seconds=30)
 STAGES = {
-    (embedding_change.KIND, BEGIN): embedding_change.begin,
-    (embedding_change.KIND, FILL): embedding_change.fill,
-    (embedding_change.KIND, FINISH): embedding_change.finish,
+    (embedding_change.KIND, BEGIN): embedding_stages.begin,
+    (embedding_change.KIND, FILL): embedding_stages.fill,
+    (embedding_change.KIND, FINISH): embedding_stages.finish,
     (embedding_fill.KIND, embedding_fill.STAGE): embedding_fill.fill,
 }
 
@@ -100,7 +100,7 @@ def test_all_subjects_are_moved_and_measured(both: Services) -> None:
 
     work(both)
 
-    status = embedding_change.status(both.pool, configured_model=BUNDLED)
+    status = embedding_status.status(both.pool, configured_model=BUNDLED)
     assert [(count.model, count.subjects) for count in status.subjects] == [(OTHER, 2)]
     assert status.current is not None and status.current.change.state == "switched"
     assert status.current.change.subjects_done == 2
@@ -233,7 +233,7 @@ def test_pruning_deletes_only_what_nobody_reads(both: Services) -> None:
     work(both)
     assert embedding_change.prune(both.pool) == 1
     assert not lacks(both, "ada", OTHER) and lacks(both, "ada", BUNDLED)
-    status = embedding_change.status(both.pool, configured_model=BUNDLED)
+    status = embedding_status.status(both.pool, configured_model=BUNDLED)
     assert status.current is None and status.history[0].state == "closed"
 
 
@@ -271,7 +271,7 @@ def test_a_subject_that_the_model_refuses_is_a_dead_letter_and_reads_on(both: Se
     embedding_change.begin_change(both.pool, target=OTHER)
     work(both)
     assert (model_of(both, "ada"), model_of(both, "odd")) == (OTHER, BUNDLED)
-    status = embedding_change.status(both.pool, configured_model=BUNDLED)
+    status = embedding_status.status(both.pool, configured_model=BUNDLED)
     assert status.current is not None and status.current.change.subjects_failed == 1
     answer = assemble_context(both, TENANT, ContextRequest(subject_id="odd", task="unspeakable", max_tokens=200))
     assert "unspeakable word" in answer.assembled_context

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from storage.full_text import MOST_WORDS, any_word_query, substring_pattern
+from storage.full_text import CONFIGURATIONS, MOST_WORDS, any_word_query, query_sql, substring_pattern
 from storage.transactions import Pool, operator_transaction
 
 #: What can reach the query builder: requests with NUL characters or halves of surrogate pairs are refused before.
@@ -54,3 +54,16 @@ def test_a_pattern_finds_its_own_text_and_nothing_else(shared_pool: Pool, wanted
 
 def test_a_very_long_text_is_cut_to_its_first_words() -> None:
     assert any_word_query(" ".join(f"w{i}" for i in range(1000))).count("|") == MOST_WORDS - 1
+
+
+def test_every_configuration_that_a_tenant_may_name_is_there(shared_pool: Pool) -> None:
+    with operator_transaction(shared_pool) as conn:
+        rows = conn.execute("select cfgname from pg_ts_config").fetchall()
+    assert {name for (name,) in rows} >= CONFIGURATIONS
+
+
+def test_a_query_is_put_in_each_language_and_in_english() -> None:
+    assert query_sql(["german", "no such language"]).split(" || ") == [
+        "to_tsquery('english', %(query)s)",
+        "to_tsquery('german', %(query)s)",
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -17,14 +16,9 @@ from pipelines.llm.near import Likeness
 WHEN = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-class OneDirection:
-    """An embedder to which everything means the same."""
-
-    model = "one"
-    dimensions = 2
-
-    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        return np.tile(np.array([1, 0], dtype=np.float32), (len(texts), 1))
+def one_direction(count: int) -> NDArray[np.float32]:
+    """Vectors of texts that all mean the same."""
+    return np.tile(np.array([1, 0], dtype=np.float32), (count, 1))
 
 
 def draft(content: str, kind: str = "profile_fact", **claim: Any) -> DraftMemory:
@@ -42,7 +36,7 @@ def stored(content: str, kind: str = "profile_fact", **claim: Any) -> ExistingMe
 
 
 def repeats(one: DraftMemory, other: ExistingMemory) -> bool:
-    return bool(Likeness([one], [other], OneDirection()).same(threshold=0.95))
+    return bool(Likeness([one], [other], one_direction(2)).same(threshold=0.95, among=1))
 
 
 def test_what_means_the_same_is_the_same() -> None:
@@ -71,11 +65,20 @@ def test_other_kinds_and_summaries_and_other_claims_are_never_the_same() -> None
 
 
 def test_of_two_drafts_the_first_is_kept() -> None:
-    verdicts = Likeness([draft("the user hikes"), draft("the user walks")], [], OneDirection()).same(threshold=0.95)
+    two = [draft("the user hikes"), draft("the user walks")]
+    verdicts = Likeness(two, [], one_direction(2)).same(threshold=0.95, among=0)
     assert [(verdict.index, verdict.of) for verdict in verdicts] == [(1, 0)]
 
 
 def test_without_vectors_words_say_what_is_near_and_nothing_is_the_same() -> None:
     likeness = Likeness([draft("tea with lemon")], [stored("no coffee"), stored("tea with milk")], None)
-    assert [neighbour.place for neighbour in likeness.neighbours(0, most=5)] == [1]
-    assert likeness.same(threshold=0.1) == []
+    assert [neighbour.place for neighbour in likeness.neighbours(0, most=5, among=2)] == [1]
+    assert likeness.neighbours(0, most=5, among=1) == []
+    assert likeness.same(threshold=0.1, among=2) == []
+
+
+def test_only_so_many_stored_memories_are_looked_at() -> None:
+    near = [stored("a knight rides"), stored("the user walks")]
+    likeness = Likeness([draft("the user hikes")], near, one_direction(3))
+    assert likeness.same(threshold=0.95, among=0) == []
+    assert [neighbour.place for neighbour in likeness.neighbours(0, most=5, among=1)] == [0]

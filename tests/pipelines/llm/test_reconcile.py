@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -15,10 +16,11 @@ from config.errors import Conflict, NotFound
 from pipelines.restoration import restore_memory
 from pipelines.services import Services
 from storage.passage_columns import NEVER
-from storage.passages import RECORD
+from storage.passages import record_type
 from storage.rows import Memory
 from storage.transactions import operator_transaction
 from tests.fixtures import provider as behave
+from tests.fixtures.embedders import WordEmbedder
 from tests.fixtures.models import deciding, records
 from tests.fixtures.provider import Asked, Provider
 from tests.pipelines.llm.conftest import SUBJECT, TENANT, active, ask_for_run, contents, tell, waiting, work
@@ -120,6 +122,54 @@ def test_what_is_alike_enough_is_a_repetition_without_a_call(
     assert not any(records(asked, "memories") for asked in provider.calls())
 
 
+def test_without_likeness_the_model_is_asked_about_what_is_alike(
+    serve: Callable[..., Services], provider: Provider
+) -> None:
+    services = serve(dedup_sim_threshold=0.6, dedup_semantic_enabled=False)
+    remembered(services, provider, first("DELETE"))
+    assert contents(services) == [NEW]
+
+
+def test_vectors_of_a_provider_tell_repetitions_as_well_and_none_is_paid_for_twice(
+    serve: Callable[..., Services], provider: Provider
+) -> None:
+    embedder = WordEmbedder()
+    embedder.is_remote = True
+    embedder.is_instant = False
+    services = replace(serve(dedup_sim_threshold=0.15), embedder=embedder)
+    remembered(services, provider, first("DELETE"))
+    [memory] = active(services, "profile_fact")
+    assert memory.content == OLD
+    assert len(memory.source_episode_ids) == 2
+    assert embedder.asked.count(OLD) == 2, "its turn and its memory, once each"
+
+
+def test_an_episode_that_is_compiled_by_itself_is_compared_as_well(llm_services: Services, provider: Provider) -> None:
+    provider.reply = deciding(lambda candidate, stored: ("ADD", None))
+    tell(llm_services, OLD)
+    compile_all(llm_services)
+    provider.reply = deciding(first("DELETE"))
+    tell(llm_services, NEW)
+    run_id = ask_for_run(llm_services)
+    with operator_transaction(llm_services.pool) as conn:
+        conn.execute("update runs set params = params || '{\"isolate\": 1}' where id = %s", (run_id,))
+    assert work(llm_services, run_id).state == "completed"
+    assert contents(llm_services) == [NEW]
+    assert superseded(llm_services)[0][1]["reason"] == "retracted"
+
+
+def test_the_model_sees_only_memories_among_so_many_newest(serve: Callable[..., Services], provider: Provider) -> None:
+    services = serve(reconcile_max_candidates=1)
+    provider.reply = deciding(lambda candidate, stored: ("ADD", None))
+    for text in (OLD, "The gearbox of my bicycle squeaks."):
+        tell(services, text)
+        compile_all(services)
+    provider.reply = deciding(first("DELETE"))
+    tell(services, NEW)
+    compile_all(services)
+    assert OLD in contents(services)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
@@ -219,7 +269,7 @@ class TestRestoring:
             ids = [
                 UUID(bytes=record["source_id"].tobytes())
                 for (block,) in blocks
-                for record in np.frombuffer(block, dtype=RECORD)
+                for record in np.frombuffer(block, dtype=record_type())
                 if record["valid_until"] == NEVER
             ]
             rows = conn.execute("select content from memories where kind = 'profile_fact' and id = any(%s)", (ids,))

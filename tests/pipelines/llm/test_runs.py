@@ -365,6 +365,27 @@ def test_rules_never_ask_a_provider(
     assert "I work at Globex" in contents(services)
 
 
+def test_a_run_takes_so_many_batches_and_another_one_the_rest(
+    serve: Callable[..., Services], provider: Provider
+) -> None:
+    services = serve(compile_batch_size=1, compile_max_iterations=2)
+    tell(services, *STORY[:3])
+    assert work(services, ask_for_run(services)).state == "completed"
+    assert waiting(services) == 1
+    assert work(services, ask_for_run(services)).state == "completed"
+    assert waiting(services) == 0
+
+
+def test_what_belongs_together_can_be_told_together(serve: Callable[..., Services], provider: Provider) -> None:
+    for composed in (False, True):
+        services = serve(compile_compose_unit=composed)
+        tell(services, f"I work at Globex {composed}.")
+        assert work(services, ask_for_run(services)).state == "completed"
+        task = next(asked for asked in reversed(provider.calls()) if "extract memories" in asked.prompt).prompt
+        assert ("One fact per profile_fact" in task) is not composed
+        assert ("One profile_fact per person or thing" in task) is composed
+
+
 def test_a_recall_sweep_adds_what_was_missed(serve: Callable[..., Services], provider: Provider) -> None:
     services = serve(compile_recall_sweep=True, reconcile_compile_enabled=False)
 

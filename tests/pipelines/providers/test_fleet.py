@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -15,9 +16,9 @@ from pipelines.providers.breaker import FAILURES, Breaker
 from pipelines.providers.calls import Completion, Endpoint, Message, ProviderFailure
 from pipelines.providers.fleet import ModelFleet, OnBehalfOf, endpoints_of
 from pipelines.providers.slots import NoSlot, Slots
-from storage.transactions import Pool
+from storage.transactions import Pool, operator_transaction
 from tests.fixtures import provider as behave
-from tests.fixtures.provider import Provider
+from tests.fixtures.provider import Answer, Asked, Provider
 
 ACME = OnBehalfOf(tenant_id="acme")
 ASKED = Completion(endpoint=Endpoint(model=""), messages=[Message("user", "hi")])
@@ -69,6 +70,26 @@ def test_what_one_process_found_out_spares_the_others(fleet: Callable[[], ModelF
         fleet().complete(ASKED, ACME)
     assert fleet().complete(ASKED, ACME).text == "from the second"
     assert len(provider.asked) == FAILURES
+
+
+def test_a_call_that_fails_is_recorded_with_the_time_it_took(
+    fleet: Callable[[], ModelFleet], provider: Provider, shared_pool: Pool
+) -> None:
+    def fail_late(provider: Provider, asked: Asked) -> Answer:
+        time.sleep(0.05)
+        failed = behave.fails(500)(provider, asked)
+        assert failed is not None
+        return failed
+
+    provider.then(fail_late)
+    on_behalf_of = OnBehalfOf(tenant_id="acme", subject_id="slow")
+    assert fleet().complete(ASKED, on_behalf_of).text == "from the second"
+    with operator_transaction(shared_pool) as conn:
+        rows = conn.execute(
+            "select outcome, latency_ms >= 50, input_tokens from provider_calls where subject_id = 'slow' order by at"
+        ).fetchall()
+    assert [row[0] for row in rows] == ["unavailable", "ok"]
+    assert rows[0][1:] == (True, 0)
 
 
 def test_a_pause_that_is_asked_for_is_kept_by_all(fleet: Callable[[], ModelFleet], provider: Provider) -> None:
