@@ -39,9 +39,6 @@ select r.id, %(tenant)s, r.subject_id, %(kind)s, %(queue)s, %(stage)s, 'pending'
   from unnest(%(ids)s::uuid[], %(subjects)s::text[]) as r (id, subject_id)
 """
 
-#: A request that finds one waiting leaves it alone: its time was set by the first of the quiet period.
-_REQUEST_ONCE = _REQUEST + "on conflict (tenant_id, unique_key) where joinable and state = 'pending' do nothing"
-
 #: An explicit request pulls a waiting run forward.
 _REQUEST_SOONER = (
     _REQUEST
@@ -171,7 +168,8 @@ def schedule_compiles(
     Args:
         run_after: when a new one is due; None for now.
     """
-    conn.execute(_REQUEST_ONCE, _request(tenant_id, runs, run_after, request_id, {}, queue))
+    parameters = (tenant_id, list(runs), list(runs.values()), run_after, queue, request_id, current_traceparent())
+    conn.execute("select schedule_compiles(%s, %s::text[], %s, %s, %s, %s, %s)", parameters)
 
 
 def request_compile(

@@ -41,12 +41,14 @@ POOL_TIMEOUT_SECONDS = 5.0
 _NO_TENANT = "\t"
 
 _REVISION: LiteralString = "; select revision from access_revision"
-_STATEMENTS_BEFORE_REVISION = 3
+_STATEMENTS_BEFORE_REVISION = 2
 
 #: Times that a request looks again at keys and regions which change under its hands before it gives up.
 _RENEWALS = 10
 
-_BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
+_BEGIN: LiteralString = (
+    "begin{mode}; select set_config('role', {role}, true), set_config('app.tenant_id', {tenant}, true)"
+)
 
 #: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
 #: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
@@ -205,28 +207,28 @@ def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 def _begin(
     role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
-) -> sql.Composed:
+) -> bytes:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
     return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then)
 
 
 @lru_cache(maxsize=1024)
-def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> sql.Composed:
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> bytes:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
-    return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+    return text.format(mode=sql.SQL(mode), role=sql.Literal(role), tenant=sql.Literal(tenant_id)).as_bytes()
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
+def _transaction(pool: Pool, begin: bytes, wait_seconds: float | None = None) -> Iterator[Connection]:
     with _begun_transaction(pool, begin, wait_seconds) as cursor:
         yield cursor.connection
 
 
 @contextlib.contextmanager
 def _begun_transaction(
-    pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
+    pool: Pool, begin: bytes, wait_seconds: float | None = None
 ) -> Iterator[psycopg.Cursor[TupleRow]]:
     """The transaction, with the results of the statements that began it."""
     cursor = _begun_in_good_standing(pool, begin, wait_seconds)
@@ -245,7 +247,7 @@ def _begun_transaction(
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun_in_good_standing(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
     """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
     holder = standing.get()
     if holder is None:
@@ -271,7 +273,7 @@ def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
     """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
