@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from storage.passages import BLOCK, RECORD
+from storage.passages import BLOCK, RECORD, execute_each
 from storage.transactions import Connection
 
 _SAVE = """
@@ -132,6 +132,4 @@ def append_vectors(
             part = slice(start, start + BLOCK)
             scales, vectors = new.scale[part].astype("<f4").tobytes(), new.vectors[part].tobytes()
             rows.append((tenant_id, subject_id, new.model, number, scales, vectors))
-    if rows:
-        with conn.cursor() as cursor:
-            cursor.executemany(_SAVE, rows)
+    execute_each(conn, _SAVE, rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TypeAlias
+from typing import LiteralString, TypeAlias
 from uuid import UUID
 
 import numpy as np
@@ -124,8 +124,16 @@ def append_passages(conn: Connection, tenant_id: str, subject_id: str, new: Pass
         stop = min(start + BLOCK, len(new)) if start else head
         part = records[start * RECORD.itemsize : stop * RECORD.itemsize]
         rows.append((tenant_id, subject_id, number, part, terms[4 * ends[start] : 4 * ends[stop]]))
-    with conn.cursor() as cursor:
-        cursor.executemany(_APPEND, rows)
+    execute_each(conn, _APPEND, rows)
+
+
+def execute_each(conn: Connection, statement: LiteralString, rows: Sequence[tuple[object, ...]]) -> None:
+    """Execute a statement for each row. PERF: few rows are the rule, and a pipeline of one statement costs three."""
+    if len(rows) == 1:
+        conn.execute(statement, rows[0])
+    elif rows:
+        with conn.cursor() as cursor:
+            cursor.executemany(statement, rows)
 
 
 def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime | None]) -> None:
@@ -156,8 +164,7 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
             "update passage_blocks set passages = %b where tenant_id = %s and subject_id = %s and block = %s",
             (records.tobytes(), tenant_id, subject_id, block),
         )
-    with conn.cursor() as cursor:
-        cursor.executemany(_KEEP_END, former)
+    execute_each(conn, _KEEP_END, former)
 
 
 def sample_subjects(conn: Connection, seed: str, *, limit: int) -> list[tuple[str, str]]:

@@ -61,7 +61,8 @@ select compiled_seq, episode_count - compiled_count as uncompiled, passage_count
        coalesce(embedding_model, (select case when rolled_back_at is null then target_model else source_model end
                                     from embedding_changes order by id desc limit 1)) as embedding_model,
        coalesce((select array[source_model, target_model] from embedding_changes where state <> 'closed'),
-                '{}') as changing_models
+                '{}') as changing_models,
+       exists (select 1 from webhook_endpoints w where w.tenant_id = subjects.tenant_id and w.enabled) as has_webhooks
   from subjects where tenant_id = %s and subject_id = %s
 """
 
@@ -82,7 +83,8 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a subject is compiled; `uncompiled` counts the episodes that wait.
 
     `embedding_model` is what the subject is read with; None for a new one while no model was ever changed. While a
-    change of the model is under way or may be taken back, `changing_models` are its two.
+    change of the model is under way or may be taken back, `changing_models` are its two. `has_webhooks` says whether
+    the tenant has webhook endpoints.
     """
 
     compiled_seq: int
@@ -91,6 +93,7 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
     speakers: list[str]
     embedding_model: str | None
     changing_models: list[str]
+    has_webhooks: bool
 
 
 class ErasedRows(msgspec.Struct, frozen=True, kw_only=True):
