@@ -185,12 +185,14 @@ def _table(path: Path) -> tuple[int, int, str, int]:
 
 
 def _pool(table: NDArray[np.float16], ids: list[list[int]], out: NDArray[np.float32]) -> None:
-    lengths = np.fromiter(map(len, ids), dtype=np.intp, count=len(ids))
-    filled = np.flatnonzero(lengths)
-    if len(filled) == 0:
+    flat = np.fromiter(chain.from_iterable(ids), dtype=np.intp)
+    if len(flat) == 0:
         return
-    flat = np.fromiter(chain.from_iterable(ids), dtype=np.intp, count=lengths.sum())
-    starts = np.cumsum(lengths[filled]) - lengths[filled]
     # PERF: half precision is slow to convert, and of the tokens of a batch most are there more than once.
     distinct, places = np.unique(flat, return_inverse=True)
-    out[filled] = np.add.reduceat(table[distinct].astype(np.float32)[places], starts, axis=0)
+    rows = table[distinct].astype(np.float32)[places]
+    stop = 0
+    for own, total in zip(ids, out, strict=True):
+        start, stop = stop, stop + len(own)
+        # PERF: `np.add.reduceat` over all texts at once takes three times as long.
+        np.add.reduce(rows[start:stop], axis=0, out=total)

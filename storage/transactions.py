@@ -41,14 +41,12 @@ POOL_TIMEOUT_SECONDS = 5.0
 _NO_TENANT = "\t"
 
 _REVISION: LiteralString = "; select revision from access_revision"
-_STATEMENTS_BEFORE_REVISION = 2
+_STATEMENTS_BEFORE_REVISION = 3
 
 #: Times that a request looks again at keys and regions which change under its hands before it gives up.
 _RENEWALS = 10
 
-_BEGIN: LiteralString = (
-    "begin{mode}; select set_config('role', {role}, true), set_config('app.tenant_id', {tenant}, true)"
-)
+_BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
 #: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
 #: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
@@ -217,7 +215,7 @@ def _begin(
 def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> bytes:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
-    return text.format(mode=sql.SQL(mode), role=sql.Literal(role), tenant=sql.Literal(tenant_id)).as_bytes()
+    return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id)).as_bytes()
 
 
 @contextlib.contextmanager
