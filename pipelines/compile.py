@@ -18,14 +18,14 @@ from config.ids import uuid7
 from pipelines import attempts, compile_runs, publication
 from pipelines.compile_runs import COMPILE, queue_of
 from pipelines.compile_waiting import RETRY_AFTER_SECONDS, CompileOutcome, compile_by_workers
-from pipelines.drafting import draft_subject, load_waiting
+from pipelines.drafting import Waiting, draft_subject, load_waiting
 from pipelines.embedding import embed_waiting
 from pipelines.labels.suggesting import label_drafts
 from pipelines.policy.evaluation import ANONYMOUS, Caller
 from pipelines.policy.in_force import reading_as
 from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
-from storage import memories, run_dispatch, runs, subjects
+from storage import compile_requests, memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
 from storage.subjects import SubjectProgress
 from storage.transactions import DATABASE_AWAY, operator_transaction, reading_transaction, tenant_transaction
@@ -73,7 +73,9 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
                 return CompileOutcome(memories=[], remaining_episodes=0)
             if _embeds_slowly(services, progress):
                 break
-            run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
+            run, _ = compile_requests.request_compile(
+                conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id
+            )
             claimed = runs.claim(
                 conn,
                 run.id,
@@ -81,8 +83,11 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
                 lease=timedelta(seconds=services.settings.lease_seconds),
                 in_place=True,
             )
+            if claimed is not None:
+                # Whoever published last has let go of the run, so what is read now is what still waits.
+                waiting = load_waiting(conn, tenant_id, subject_id, limit=services.settings.compile_batch_size)
         if claimed is not None:
-            return _compile_in_place(services, claimed)
+            return _compile_in_place(services, claimed, waiting)
         if time.monotonic() >= deadline:
             raise Conflict(
                 f"subject {subject_id} is being compiled; ask again when that is done", retry_after=RETRY_AFTER_SECONDS
@@ -97,10 +102,10 @@ def _embeds_slowly(services: Services, progress: SubjectProgress) -> bool:
     return any(not embedder.is_instant and not embedder.is_remote for embedder in embedders)
 
 
-def _compile_in_place(services: Services, run: Run) -> CompileOutcome:
+def _compile_in_place(services: Services, run: Run, waiting: Waiting) -> CompileOutcome:
     """Compile a batch here; if that fails, workers have the run at once instead of when its lease ends."""
     try:
-        return _compile_batch(services, run)
+        return _compile_batch(services, run, waiting)
     except Conflict:
         raise  # Somebody else has it already.
     except BaseException as ex:
@@ -119,26 +124,23 @@ def _hand_over(services: Services, run: Run, ex: BaseException) -> None:
         run_dispatch.announce(conn, run.queue)
 
 
-def _compile_batch(services: Services, run: Run) -> CompileOutcome:
-    """The stages of a run, one after the other, in this process; one transaction reads and one writes."""
+def _compile_batch(services: Services, run: Run, waiting: Waiting) -> CompileOutcome:
+    """The stages of a run, one after the other, in this process; one transaction writes."""
     subject_id = run.subject_id or ""
     settings = services.settings
-    with tenant_transaction(services.pool, run.tenant_id) as conn:
-        waiting = load_waiting(conn, run.tenant_id, subject_id, limit=settings.compile_batch_size)
     drafts = label_drafts(draft_subject(waiting, kind_ttl_days=settings.kind_ttl_days), settings)
     embedded = embed_waiting(waiting, drafts, services, run)
     with reading_transaction(services.pool, run.tenant_id) as (conn, state):
         outcome = publication.publish(conn, run, drafts, embedded, settings=services.settings, now=utcnow())
         if outcome is None:
             raise Conflict(f"the compilation of subject {subject_id} was taken over", retry_after=RETRY_AFTER_SECONDS)
-        published = memories.memories_of_run(conn, run.tenant_id, run.id) if outcome.memories_created else []
         runs.complete(conn, run, result={"memories_created": outcome.memories_created})
         if outcome.remaining_episodes and settings.auto_compile_after_seconds is not None:
             compile_runs.follow_up(conn, run)
     services.usage.count(run.tenant_id, "compile_jobs")
     services.usage.count(run.tenant_id, "memories", outcome.memories_created)
     return CompileOutcome(
-        memories=published,
+        memories=outcome.memories,
         remaining_episodes=outcome.remaining_episodes,
         has_policy=state.bundle_id is not None,
     )
@@ -151,7 +153,7 @@ def request_compile(services: Services, tenant_id: str, subject_id: str, *, requ
         The run that will do it, and whether it had been asked for before.
     """
     with tenant_transaction(services.pool, tenant_id) as conn:
-        run, joined = runs.request_compile(
+        run, joined = compile_requests.request_compile(
             conn,
             tenant_id,
             subject_id,

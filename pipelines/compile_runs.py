@@ -8,7 +8,7 @@ import msgspec
 
 from config.ids import uuid7
 from config.settings import Settings
-from storage import runs
+from storage import compile_requests, runs
 from storage.rows import Run
 from storage.transactions import Connection
 
@@ -69,7 +69,7 @@ def go_on(
 def follow_up(conn: Connection, run: Run) -> None:
     """See to it that the subject of a run that ends is compiled further."""
     if run.subject_id is not None:
-        runs.schedule_compiles(
+        compile_requests.schedule_compiles(
             conn,
             run.tenant_id,
             {run.subject_id: uuid7()},

@@ -10,7 +10,7 @@ from config.errors import CompilationFailed, Conflict
 from config.ids import uuid7
 from pipelines.compile_runs import queue_of
 from pipelines.services import Services
-from storage import memories, run_dispatch, runs, subjects
+from storage import compile_requests, memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
 from storage.transactions import tenant_transaction
 
@@ -50,7 +50,7 @@ def compile_by_workers(
         progress = subjects.progress(conn, tenant_id, subject_id)
         if progress is None or progress.uncompiled == 0:
             return CompileOutcome(memories=[], remaining_episodes=0)
-        asked, _ = runs.request_compile(
+        asked, _ = compile_requests.request_compile(
             conn,
             tenant_id,
             subject_id,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -135,10 +136,14 @@ def _table(path: Path) -> TensorPlace:
 
 
 def _pool(table: NDArray[np.float16], ids: list[list[int]], out: NDArray[np.float32]) -> None:
-    lengths = np.fromiter(map(len, ids), dtype=np.intp, count=len(ids))
-    filled = np.flatnonzero(lengths)
-    if len(filled) == 0:
+    flat = np.fromiter(chain.from_iterable(ids), dtype=np.intp)
+    if len(flat) == 0:
         return
-    flat = np.concatenate([np.asarray(ids[row], dtype=np.intp) for row in filled])
-    starts = np.cumsum(lengths[filled]) - lengths[filled]
-    out[filled] = np.add.reduceat(table[flat].astype(np.float32), starts, axis=0)
+    # PERF: half precision is slow to convert, and of the tokens of a batch most are there more than once.
+    distinct, places = np.unique(flat, return_inverse=True)
+    rows = table[distinct].astype(np.float32)[places]
+    stop = 0
+    for own, total in zip(ids, out, strict=True):
+        start, stop = stop, stop + len(own)
+        # PERF: `np.add.reduceat` over all texts at once takes three times as long.
+        np.add.reduce(rows[start:stop], axis=0, out=total)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from uuid import UUID
 
 import msgspec
 
@@ -19,9 +18,8 @@ from pipelines.policy.evaluation import ANONYMOUS, Caller
 from pipelines.repetitions import shown_repetitions
 from pipelines.services import Services
 from pipelines.support.episode_signals import episode_signals
-from storage import episodes as episode_rows
-from storage import health_states, runs, subjects
-from storage.episodes import NewEpisodeRow
+from storage import appending, health_states
+from storage.appending import Appended, CompileRequest, NewEpisodeRow
 from storage.rows import Episode
 from storage.transactions import Connection, tenant_transaction
 
@@ -64,40 +62,84 @@ def append_episodes(
         The stored episodes, in the order of `incoming`.
     """
     now = utcnow()
-    rows = [_row(episode, now) for episode in incoming]
-    first_of_key = {(row.subject_id, row.idempotency_key): row for row in reversed(rows) if row.idempotency_key}
-    fresh = [
-        row for row in rows if row.idempotency_key is None or first_of_key[row.subject_id, row.idempotency_key] is row
-    ]
+    rows, place_of = _rows(incoming, now)
+    appended = _append_alone(services, tenant_id, rows, now, request_id)
+    if appended is None:
+        appended = _append_and_tell(services, tenant_id, rows, now, request_id, batch=batch)
+    services.usage.count(tenant_id, "episodes", len(rows) - len(appended.repeated), now=now)
+    keys = [(row.subject_id, row.idempotency_key or "") for row in rows]
+    sent = {key: _episode(row, now) for key, row in zip(keys, rows, strict=True) if key in appended.repeated}
+    shown = shown_repetitions(services, tenant_id, caller, appended.repeated, sent)
+    stored = [shown.get(key) or _episode(row, now) for key, row in zip(keys, rows, strict=True)]
+    return [stored[place] for place in place_of]
+
+
+def _rows(incoming: Sequence[NewEpisode], now: datetime) -> tuple[list[NewEpisodeRow], list[int]]:
+    """One row per episode, those repeated among themselves once; and the place of each episode's row."""
+    first_of_key: dict[tuple[str, str], int] = {}
+    fresh: list[NewEpisode] = []
+    place_of = []
+    for episode in incoming:
+        place = len(fresh)
+        if episode.idempotency_key:
+            place = first_of_key.setdefault((episode.subject_id, episode.idempotency_key), place)
+        place_of.append(place)
+        if place == len(fresh):
+            fresh.append(episode)
+    left = Counter([episode.subject_id for episode in fresh])
+    rows = []
+    for episode in fresh:
+        left[episode.subject_id] -= 1
+        rows.append(_row(episode, now, followers=left[episode.subject_id]))
+    return rows, place_of
+
+
+def _append_alone(
+    services: Services, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime, request_id: str | None
+) -> Appended | None:
+    """Append in one round trip, if nothing else is to be written with it. PERF: a transaction of three costs twice."""
+    if services.settings.webhook_url:
+        return None
+    compile = _compile_request(services, rows, now)
+    return appending.append_alone(services.pool, tenant_id, rows, now=now, compile=compile, request_id=request_id)
+
+
+def _append_and_tell(
+    services: Services,
+    tenant_id: str,
+    rows: Sequence[NewEpisodeRow],
+    now: datetime,
+    request_id: str | None,
+    *,
+    batch: bool,
+) -> Appended:
+    compile = _compile_request(services, rows, now)
     with tenant_transaction(services.pool, tenant_id) as conn:
-        inserted, reserved = _insert(conn, tenant_id, fresh, now)
-        repeated = [row for row in fresh if row.id not in inserted]
-        _schedule(services, conn, tenant_id, inserted.values(), now, request_id)
+        appended = appending.append(conn, tenant_id, rows, now=now, compile=compile, request_id=request_id)
+        new = [row for row in rows if (row.subject_id, row.idempotency_key or "") not in appended.repeated]
         # An unhealthy subject has at least one resolution (docs/support.md), so bulk imports of others cause no work.
-        tracked = {row.subject_id for row in inserted.values()} & reserved.with_resolutions
+        tracked = {row.subject_id for row in new} & appended.tracked
         if tracked:
             health_states.schedule(
                 conn, tenant_id, sorted(tracked), run_after=now + health_states.QUIET, request_id=request_id
             )
-        if inserted and (reserved.has_webhooks or services.settings.webhook_url):
-            _tell(services, conn, tenant_id, list(inserted.values()), request_id, batch=batch)
-        stored = _stored_under_same_key(conn, tenant_id, repeated)
-    services.usage.count(tenant_id, "episodes", len(inserted), now=now)
-    sent = {key: _episode(first_of_key[key], now) for key in stored}
-    answers = shown_repetitions(services, tenant_id, caller, stored, sent)
-    result = []
-    for row in rows:
-        key = (row.subject_id, row.idempotency_key) if row.idempotency_key else None
-        if key is None:
-            result.append(_episode(row, now))
-            continue
-        if key not in answers:
-            answers[key] = _episode(first_of_key[key], now)
-        result.append(answers[key])
-    return result
+        if new and (appended.has_webhooks or services.settings.webhook_url):
+            _tell(services, conn, tenant_id, new, request_id, batch=batch)
+    return appended
 
 
-def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
+def _compile_request(services: Services, rows: Sequence[NewEpisodeRow], now: datetime) -> CompileRequest | None:
+    quiet = services.settings.auto_compile_after_seconds
+    if quiet is None:
+        return None
+    return CompileRequest(
+        run_ids=[uuid7() for _ in {row.subject_id for row in rows}],
+        due=now + timedelta(seconds=quiet),
+        queue=queue_of(services.settings),
+    )
+
+
+def _row(episode: NewEpisode, now: datetime, *, followers: int) -> NewEpisodeRow:
     body = episode_text(episode.payload)
     occurred_at = episode.occurred_at or now
     signals = episode_signals(
@@ -111,12 +153,13 @@ def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
     return NewEpisodeRow(
         id=uuid7(),
         subject_id=episode.subject_id,
+        followers=followers,
         session_id=episode.session_id,
         source=episode.source,
         type=episode.type,
-        payload=_json.encode(episode.payload),
-        metadata=_json.encode(episode.metadata),
-        provenance=_json.encode(episode.provenance),
+        payload=msgspec.Raw(_json.encode(episode.payload)),
+        metadata=msgspec.Raw(_json.encode(episode.metadata)),
+        provenance=msgspec.Raw(_json.encode(episode.provenance)),
         body=body,
         idempotency_key=episode.idempotency_key,
         occurred_at=occurred_at,
@@ -125,28 +168,6 @@ def _row(episode: NewEpisode, now: datetime) -> NewEpisodeRow:
         user_at=None if signals.user_at == signals.event_at else signals.user_at,
         agent_at=() if signals.agent_at == [signals.event_at] else signals.agent_at,
     )
-
-
-def _insert(
-    conn: Connection, tenant_id: str, rows: Sequence[NewEpisodeRow], now: datetime
-) -> tuple[dict[UUID, NewEpisodeRow], subjects.Reservation]:
-    """Give every row its place in its subject and insert those that are new.
-
-    Returns:
-        What was inserted, by id, and what was found out about the subjects and their tenant on the way.
-    """
-    counts = Counter(row.subject_id for row in rows)
-    reserved = subjects.reserve_sequences(conn, tenant_id, counts)
-    following = {subject: reserved.last[subject] - count for subject, count in counts.items()}
-    sequences = []
-    for row in rows:
-        following[row.subject_id] += 1
-        sequences.append(following[row.subject_id])
-    ids = episode_rows.insert_episodes(conn, tenant_id, rows, sequences, now=now)
-    duplicates = Counter(row.subject_id for row in rows if row.id not in ids)
-    if duplicates:
-        subjects.release_episodes(conn, tenant_id, duplicates)
-    return {row.id: row for row in rows if row.id in ids}, reserved
 
 
 def _tell(
@@ -169,34 +190,6 @@ def _tell(
         )
 
 
-def _schedule(
-    services: Services,
-    conn: Connection,
-    tenant_id: str,
-    inserted: Any,
-    now: datetime,
-    request_id: str | None,
-) -> None:
-    quiet = services.settings.auto_compile_after_seconds
-    compile_runs = {subject_id: uuid7() for subject_id in dict.fromkeys(row.subject_id for row in inserted)}
-    if quiet is not None and compile_runs:
-        runs.schedule_compiles(
-            conn,
-            tenant_id,
-            compile_runs,
-            run_after=now + timedelta(seconds=quiet),
-            request_id=request_id,
-            queue=queue_of(services.settings),
-        )
-
-
-def _stored_under_same_key(
-    conn: Connection, tenant_id: str, repeated: Sequence[NewEpisodeRow]
-) -> dict[tuple[str, str], Episode]:
-    keys = [(row.subject_id, row.idempotency_key) for row in repeated if row.idempotency_key]
-    return episode_rows.episodes_by_keys(conn, tenant_id, keys) if keys else {}
-
-
 def _episode(row: NewEpisodeRow, now: datetime) -> Episode:
     return Episode(
         id=row.id,
@@ -204,9 +197,9 @@ def _episode(row: NewEpisodeRow, now: datetime) -> Episode:
         session_id=row.session_id,
         source=row.source,
         type=row.type,
-        payload=msgspec.Raw(row.payload),
-        metadata=msgspec.Raw(row.metadata),
-        provenance=msgspec.Raw(row.provenance),
+        payload=row.payload,
+        metadata=row.metadata,
+        provenance=row.provenance,
         occurred_at=row.occurred_at,
         created_at=now,
     )

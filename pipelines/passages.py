@@ -16,8 +16,9 @@ from uuid import UUID
 from config.deferred import np
 from pipelines.chunks import WHOLE, chunk
 from pipelines.episode_text import Turn, episode_text, episode_turns
+from pipelines.languages import Language
 from pipelines.speakers import Role, normal_name, speaker_hash, without_roles
-from pipelines.terms import language_of, term_list
+from pipelines.terms import term_list, terms_and_language
 from pipelines.tokens import count_tokens
 from storage.passage_columns import MOST_TERMS, NEVER, Flag, Kind, PassageColumns, quantise
 
@@ -124,6 +125,8 @@ def memory_passage(
     speaker: str = "",
 ) -> Passage:
     """A memory as one passage: it is delivered whole and has no neighbours."""
+    # Roles stand before the lines of a summary and not in the turns that it repeats.
+    terms, language = terms_and_language(without_roles(content) if kind == "episode_summary" else content)
     return Passage(
         source_id=memory_id,
         kind=_KINDS.get(kind, Kind.OTHER),
@@ -135,9 +138,8 @@ def memory_passage(
         session=0,
         occurred_at=valid_from,
         valid_until=valid_to,
-        flags=_flags(content, "unknown"),
-        # Roles stand before the lines of a summary and not in the turns that it repeats.
-        terms=term_list(without_roles(content) if kind == "episode_summary" else content),
+        flags=_flags(content, "unknown", language),
+        terms=terms,
         tokens=count_tokens(memory_line(content, valid_from) + "\n"),
     )
 
@@ -215,7 +217,8 @@ def _of_turn(turn: Turn, text: str, episode_id: UUID, session: int, at: datetime
     passages = []
     for number, (start, stop) in enumerate(chunk(text, turn.start, turn.stop)):
         words = text[start:stop]
-        flags = _flags(words, turn.role) | (Flag.CONTINUES if number else Flag(0))
+        terms, language = terms_and_language(words)
+        flags = _flags(words, turn.role, language) | (Flag.CONTINUES if number else Flag(0))
         passages.append(
             Passage(
                 source_id=episode_id,
@@ -229,7 +232,7 @@ def _of_turn(turn: Turn, text: str, episode_id: UUID, session: int, at: datetime
                 occurred_at=at,
                 valid_until=None,
                 flags=flags,
-                terms=term_list(words) + title,
+                terms=terms + title,
                 tokens=count_tokens(turn_line(words, label) + "\n"),
             )
         )
@@ -240,18 +243,17 @@ def _label_of(role: Role) -> str:
     return "" if role == "unknown" else role
 
 
-def _flags(text: str, role: Role) -> Flag:
+def _flags(text: str, role: Role, language: Language | None) -> Flag:
     flags = _ROLE_FLAG.get(role, Flag(0))
     if text.endswith(("?", "?", "؟")) or text.rstrip("\"')] ").endswith("?"):
         flags |= Flag.IS_QUESTION
-    if _TIME_EXPRESSION.search(text) or _names_time(text):
+    if _TIME_EXPRESSION.search(text) or _names_time(text, language):
         flags |= Flag.HAS_TIME_EXPRESSION
     return flags
 
 
-def _names_time(text: str) -> bool:
+def _names_time(text: str, language: Language | None) -> bool:
     """Whether a text in another language than English has an expression of time."""
-    language = language_of(text)
     return language is not None and language.time_expression is not None and bool(language.time_expression.search(text))
 
 

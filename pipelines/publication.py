@@ -29,7 +29,7 @@ from pipelines.terms import full_text_language
 from pipelines.verdicts import Verdict, apply
 from storage import memories, passage_vectors, passages, runs, subjects
 from storage.memories import NewMemory
-from storage.rows import Run
+from storage.rows import Memory, Run
 from storage.transactions import Connection
 
 #: Active memories of a kind, newest first, that new ones are compared with word by word.
@@ -40,10 +40,14 @@ _json = msgspec.json.Encoder()
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What a publication did."""
+    """What a publication did; `memories` are those it made, oldest first."""
 
-    memories_created: int
+    memories: list[Memory]
     remaining_episodes: int
+
+    @property
+    def memories_created(self) -> int:
+        return len(self.memories)
 
 
 def publish(
@@ -75,9 +79,9 @@ def publish(
         return None
     if progress is None:
         # Nobody has stored anything of the subject: whoever erases one takes its runs with it.
-        return Publication(memories_created=0, remaining_episodes=0)
+        return Publication(memories=[], remaining_episodes=0)
     if progress.compiled_seq != drafts.after_seq and not behind_watermark:
-        return Publication(memories_created=0, remaining_episodes=progress.uncompiled)
+        return Publication(memories=[], remaining_episodes=progress.uncompiled)
     compared = max(COMPARED_PER_KIND, most_compared(settings) if verdicts else 0)
     existing = [stored_memory(rival) for rival in rivals_of(conn, run, drafts.memories, newest=compared)]
     claim_keys = _claim_keys(conn, run, drafts)
@@ -102,20 +106,20 @@ def publish(
         subject_id,
         compiled_seq=drafts.through_seq,
         episodes=0 if behind_watermark else drafts.episodes,
-        memories=created,
+        memories=len(created),
         passages=len(kept),
         speakers=embedded.speakers,
         embedding_model=embedded.model,
     )
     if len(kept):
         embedding_fill.complete_later(conn, run.tenant_id, subject_id, progress, embedded)
-    if drafts.episodes:
+    if drafts.episodes and (progress.has_webhooks or settings.webhook_url):
         webhook_events.memories_compiled(
-            conn, settings, run.tenant_id, subject_id, memories_created=created, request_id=run.request_id
+            conn, settings, run.tenant_id, subject_id, memories_created=len(created), request_id=run.request_id
         )
     for episode in drafts.failed:
         poison.keep_dead_letter(conn, run, episode)
-    return Publication(memories_created=created, remaining_episodes=progress.uncompiled - drafts.episodes)
+    return Publication(memories=created, remaining_episodes=progress.uncompiled - drafts.episodes)
 
 
 def _claim_keys(conn: Connection, run: Run, drafts: Drafts) -> ClaimKeys:
@@ -125,7 +129,7 @@ def _claim_keys(conn: Connection, run: Run, drafts: Drafts) -> ClaimKeys:
     return claim_keys_of(conn, run.tenant_id)
 
 
-def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Resolution, now: datetime) -> int:
+def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Resolution, now: datetime) -> list[Memory]:
     subject_id = run.subject_id or ""
     winner_of = {s.loser: _memory_id(s.winner, drafts) for s in resolution.supersessions}
     rows = []
@@ -141,11 +145,11 @@ def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Reso
                 valid_from=insert.valid_from,
                 valid_to=insert.valid_to,
                 source_episode_ids=insert.source_episode_ids,
-                metadata=_json.encode(insert.metadata),
+                metadata=msgspec.Raw(_json.encode(insert.metadata)),
                 status=insert.status,
                 claim_key=draft.claim_key,
                 claim_value=draft.claim_value,
-                content_hash=draft.content_hash,
+                content_hash=draft.content_hash.hex(),
                 superseded_by=winner_of.get(insert.index),
                 suggested_labels=draft.suggested_labels,
                 language=full_text_language(draft.content),
@@ -154,7 +158,7 @@ def _write_memories(conn: Connection, run: Run, drafts: Drafts, resolution: Reso
     memories.insert_memories(conn, run.tenant_id, subject_id, rows, run_id=run.id, now=now)
     memories.fold(conn, run.tenant_id, _folds(resolution), now=now)
     memories.supersede(conn, run.tenant_id, _supersessions(resolution, drafts), now=now)
-    return len(rows)
+    return sorted([row.stored(subject_id, now) for row in rows], key=lambda memory: memory.id)
 
 
 def _folds(resolution: Resolution) -> list[memories.Fold]:

@@ -100,9 +100,14 @@ def term_list(text: str) -> list[int]:
     Identifiers such as `INV-2043`, `a@b.example` or `10.0.0.1` give their parts and themselves as a whole. Text in
     scripts without spaces gives pairs of neighbouring characters.
     """
+    return terms_and_language(text)[0]
+
+
+def terms_and_language(text: str) -> tuple[list[int], Language | None]:
+    """`term_list` and `language_of` of a text at once."""
     prepared = _prepare(text)
     language = _known().of(_PART.findall(prepared))
-    return _terms_of(prepared, language)
+    return _terms_of(prepared, language), language
 
 
 def query_terms(text: str) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 import msgspec
@@ -13,7 +13,7 @@ from storage import full_text
 from storage.full_text import CONFIGURATION_SQL
 from storage.rows import Memory
 from storage.selection import ALL, IdFilter
-from storage.transactions import Connection, uuid_array
+from storage.transactions import Connection, text_array, uuid_array
 
 COLUMNS = (
     "id, subject_id, kind, content, summary, confidence, valid_from, valid_to, source_episode_ids, metadata, status,"
@@ -28,15 +28,13 @@ insert into memories (id, tenant_id, subject_id, kind, content, summary, confide
                       source_episode_ids, metadata, status, claim_key, claim_value, content_hash, superseded_by,
                       suggested_labels, run_id, search, created_at, updated_at)
 select m.id, %(tenant)s, %(subject)s, m.kind, m.content, m.summary, m.confidence, m.valid_from, m.valid_to,
-       m.sources::uuid[], m.metadata, m.status, m.claim_key, m.claim_value, m.content_hash, m.superseded_by,
-       m.suggested_labels::text[], %(run)s,
+       m.source_episode_ids, m.metadata, m.status, m.claim_key, m.claim_value, decode(m.content_hash, 'hex'),
+       m.superseded_by, m.suggested_labels, %(run)s,
        to_tsvector({CONFIGURATION_SQL.format(language="m.language")}, m.content), %(now)s, %(now)s
-  from unnest(%(id)s::uuid[], %(kind)s::text[], %(content)s::text[], %(summary)s::text[], %(confidence)s::float8[],
-              %(valid_from)s::timestamptz[], %(valid_to)s::timestamptz[], %(sources)s::text[], %(metadata)s::json[],
-              %(status)s::text[], %(claim_key)s::text[], %(claim_value)s::text[], %(content_hash)s::bytea[],
-              %(superseded_by)s::uuid[], %(suggested_labels)s::text[], %(language)s::text[])
-       as m (id, kind, content, summary, confidence, valid_from, valid_to, sources, metadata, status, claim_key,
-             claim_value, content_hash, superseded_by, suggested_labels, language)
+  from json_to_recordset(%(rows)s::json) as m (
+           id uuid, kind text, content text, summary text, confidence float8, valid_from timestamptz,
+           valid_to timestamptz, source_episode_ids uuid[], metadata json, status text, claim_key text,
+           claim_value text, content_hash text, superseded_by uuid, suggested_labels text[], language text)
 """
 
 _SUPERSEDE = """
@@ -66,7 +64,7 @@ select distinct on (id) claim_key, claim_value, content_hash, {COLUMNS}
        and status in ('active', 'superseded')
     union all
     select * from memories
-     where tenant_id = %(tenant)s and subject_id = %(subject)s and content_hash = any(%(hashes)s)
+     where tenant_id = %(tenant)s and subject_id = %(subject)s and content_hash = any(%(hashes)s::bytea[])
        and status in ('active', 'superseded')
     union all
     select newest.* from unnest(%(kinds)s::text[]) as wanted (wanted_kind)
@@ -101,8 +99,11 @@ select {COLUMNS} from memories
 """
 
 
+_encode = msgspec.json.Encoder().encode
+
+
 class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
-    """A memory about to be published."""
+    """A memory about to be published, as the database reads it; `content_hash` in hexadecimal digits."""
 
     id: UUID
     kind: str
@@ -112,15 +113,34 @@ class NewMemory(msgspec.Struct, frozen=True, kw_only=True):
     valid_from: datetime
     valid_to: datetime | None
     source_episode_ids: list[UUID]
-    metadata: bytes
+    metadata: msgspec.Raw
     status: str
     claim_key: str | None
     claim_value: str | None
-    content_hash: bytes
+    content_hash: str
     superseded_by: UUID | None
     suggested_labels: list[str] = []
     #: Configuration of full-text search (`storage.full_text`); None takes the tenant's.
     language: str | None = None
+
+    def stored(self, subject_id: str, now: datetime) -> Memory:
+        """The memory as readers see it once it is published at `now`."""
+        return Memory(
+            id=self.id,
+            subject_id=subject_id,
+            kind=self.kind,
+            content=self.content,
+            summary=self.summary,
+            confidence=self.confidence,
+            valid_from=self.valid_from.astimezone(UTC),
+            valid_to=self.valid_to and self.valid_to.astimezone(UTC),
+            source_episode_ids=self.source_episode_ids,
+            metadata=self.metadata,
+            status=self.status,
+            sensitivity_labels=[],
+            created_at=now,
+            updated_at=now,
+        )
 
 
 class Supersession(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,17 +183,7 @@ def insert_memories(
         "subject": subject_id,
         "run": run_id,
         "now": now,
-        "metadata": [row.metadata.decode() for row in rows],
-        "sources": [_array(row.source_episode_ids) for row in rows],
-        # Suggested labels are names of ours: no character in them needs quoting.
-        "suggested_labels": ["{" + ",".join(row.suggested_labels) + "}" for row in rows],
-        **{
-            name: [getattr(row, name) for row in rows]
-            for name in (
-                *("id", "kind", "content", "summary", "confidence", "valid_from", "valid_to", "status"),
-                *("claim_key", "claim_value", "content_hash", "superseded_by", "language"),
-            )
-        },
+        "rows": _encode(rows).decode(),
     }
     conn.execute(_INSERT, parameters)
 
@@ -236,7 +246,7 @@ def rivals(
                 "subject": subject_id,
                 "kinds": list(kinds),
                 "claims": list(claim_keys),
-                "hashes": list(content_hashes),
+                "hashes": text_array([f"\\x{content_hash.hex()}" for content_hash in content_hashes]),
                 "newest": newest,
             },
         ).fetchall()

@@ -1,4 +1,4 @@
-"""Making runs of any kind. Those of compilations, one per subject and quiet period, are made in `storage.runs`."""
+"""Making runs of any kind. Those of compilations, one per subject and quiet period: `storage.compile_requests`."""
 
 from __future__ import annotations
 

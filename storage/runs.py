@@ -8,13 +8,13 @@ A run is claimed by compare-and-set. The claim raises `fence` and sets `lease_un
 repeats the fence in its `where`, so a worker that was taken for dead cannot write any more. Runs with the same
 `unique_key` go one after the other, oldest first; one that has not begun is joined by further requests.
 
-Runs of any kind are made by `storage.new_runs`, handed out by `storage.run_dispatch`, and seen and steered by
-operators through `storage.run_operations`.
+Runs are made by `storage.new_runs`, those of compilations by `storage.compile_requests`. They are handed out by
+`storage.run_dispatch`, and seen and steered by operators through `storage.run_operations`.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +22,6 @@ import msgspec
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from config.tracing import current_traceparent
 from storage.rows import Run
 from storage.transactions import Connection
 
@@ -31,29 +30,16 @@ COLUMNS = (
     " error, request_id, traceparent, created_at, started_at, finished_at"
 )
 
-_REQUEST = """
-insert into runs (id, tenant_id, subject_id, kind, queue, stage, state, unique_key, run_after, params, request_id,
-                  traceparent)
-select r.id, %(tenant)s, r.subject_id, %(kind)s, %(queue)s, %(stage)s, 'pending', %(kind)s || ':' || r.subject_id,
-       coalesce(%(run_after)s, now()), %(params)s, %(request_id)s, %(traceparent)s
-  from unnest(%(ids)s::uuid[], %(subjects)s::text[]) as r (id, subject_id)
-"""
 
-#: A request that finds one waiting leaves it alone: its time was set by the first of the quiet period.
-_REQUEST_ONCE = _REQUEST + "on conflict (tenant_id, unique_key) where joinable and state = 'pending' do nothing"
-
-#: An explicit request pulls a waiting run forward.
-_REQUEST_SOONER = (
-    _REQUEST
-    + f"""
-on conflict (tenant_id, unique_key) where joinable and state = 'pending' do update
-   set run_after = least(runs.run_after, excluded.run_after),
-       params = excluded.params,
-       request_id = excluded.request_id,
-       traceparent = excluded.traceparent
-returning {COLUMNS}, (xmax <> 0) as joined
-"""
+def _and_forget_outputs(change: str) -> str:
+    """The change of a run, and what its stages kept is dropped by the same statement."""
+    return f"""
+with changed as ({change} returning id), forgotten as (
+    delete from stage_outputs o using changed where o.run_id = changed.id
 )
+select id from changed
+"""
+
 
 _WAITED = "extract(epoch from now() - greatest(run_after, ready_at, lease_until))::float8"
 
@@ -118,17 +104,17 @@ update runs
  where {_HOLDS}
 """
 
-_BEGIN_AGAIN = f"""
+_BEGIN_AGAIN = _and_forget_outputs(f"""
 update runs
    set {_WORKED}, stage = %(stage)s, attempts = 0, crashes = least(crashes, %(crashes)s), params = params || %(params)s,
        ready_at = clock_timestamp(), woken_at = clock_timestamp(), error = coalesce(%(error)s, error),
        errors = case when %(error)s::text is null then errors else with_error(errors, {_ENTRY}) end
  where {_HOLDS}
-"""
+""")
 
-_COMPLETE = f"""
+_COMPLETE = _and_forget_outputs(f"""
 update runs set {_WORKED}, state = 'completed', finished_at = now(), result = %(result)s, crashes = 0 where {_HOLDS}
-"""
+""")
 
 _ERROR = f"error = %(error)s, errors = with_error(errors, {_ENTRY})"
 
@@ -155,47 +141,6 @@ _RELEASE = f"""
 update runs set {_WORKED}, fence = fence + 1, attempts = greatest(attempts - 1, 0), woken_at = null, ready_at = now()
  where {_HOLDS}
 """
-
-
-def schedule_compiles(
-    conn: Connection,
-    tenant_id: str,
-    runs: dict[str, UUID],
-    *,
-    run_after: datetime | None,
-    request_id: str | None,
-    queue: str = "compile",
-) -> None:
-    """See to it that each subject has a compile run that has not begun; one that waits already is left as it is.
-
-    Args:
-        run_after: when a new one is due; None for now.
-    """
-    conn.execute(_REQUEST_ONCE, _request(tenant_id, runs, run_after, request_id, {}, queue))
-
-
-def request_compile(
-    conn: Connection,
-    tenant_id: str,
-    subject_id: str,
-    *,
-    run_id: UUID,
-    request_id: str | None,
-    queue: str = "compile",
-) -> tuple[Run, bool]:
-    """A compile run that is due now: a new one, or the waiting one pulled forward.
-
-    Returns:
-        The run, and whether it was there before.
-    """
-    cursor = conn.execute(
-        _REQUEST_SOONER, _request(tenant_id, {subject_id: run_id}, None, request_id, {"explicit": True}, queue)
-    )
-    row = cursor.fetchone()
-    assert row is not None
-    *values, joined = row
-    names = COLUMNS.split(", ")
-    return Run(**dict(zip(names, values, strict=True))), bool(joined)
 
 
 def claim(conn: Connection, run_id: UUID, *, stage: str | None, lease: timedelta, in_place: bool = False) -> Run | None:
@@ -272,8 +217,8 @@ def move(conn: Connection, run: Run, *, queue: str) -> bool:
 
 def complete(conn: Connection, run: Run, *, result: dict[str, Any]) -> bool:
     """Finish the run and drop its staged outputs. False when the run was lost."""
-    cursor = conn.execute(_COMPLETE, {"id": run.id, "fence": run.fence, "result": Jsonb(result)})
-    return _forget_outputs(conn, run) if cursor.rowcount else False
+    parameters = {"id": run.id, "fence": run.fence, "result": Jsonb(result)}
+    return conn.execute(_COMPLETE, parameters).rowcount == 1
 
 
 def begin_again(
@@ -293,7 +238,7 @@ def begin_again(
         "crashes": crashes,
         "error": error,
     }
-    return _forget_outputs(conn, run) if conn.execute(_BEGIN_AGAIN, parameters).rowcount else False
+    return conn.execute(_BEGIN_AGAIN, parameters).rowcount == 1
 
 
 def retry_later(conn: Connection, run: Run, *, delay: timedelta, error: str) -> bool:
@@ -338,30 +283,3 @@ def find(conn: Connection, run_id: UUID) -> Run | None:
     """The run, if the transaction's tenant may see it."""
     with conn.cursor(row_factory=class_row(Run)) as cursor:
         return cursor.execute(f"select {COLUMNS} from runs where id = %s", (run_id,)).fetchone()
-
-
-def _forget_outputs(conn: Connection, run: Run) -> bool:
-    conn.execute("delete from stage_outputs where run_id = %s", (run.id,))
-    return True
-
-
-def _request(
-    tenant_id: str,
-    runs: dict[str, UUID],
-    run_after: datetime | None,
-    request_id: str | None,
-    params: dict[str, Any],
-    queue: str,
-) -> dict[str, Any]:
-    return {
-        "tenant": tenant_id,
-        "kind": "compile",
-        "queue": queue,
-        "stage": "compile",
-        "ids": list(runs.values()),
-        "subjects": list(runs),
-        "run_after": run_after,
-        "params": Jsonb(params),
-        "request_id": request_id,
-        "traceparent": current_traceparent(),
-    }

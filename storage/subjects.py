@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import LiteralString, NamedTuple
+from typing import LiteralString
 
 import msgspec
 from psycopg.rows import class_row
@@ -42,19 +42,6 @@ TABLES_OF_A_SUBJECT: tuple[LiteralString, ...] = (
 #: Tables that name a subject and outlive it: proof of what was delivered is kept (contract: governance §2.13).
 TABLES_THAT_OUTLIVE = ("receipts",)
 
-_RESERVE = """
-insert into subjects as s (tenant_id, subject_id, episode_count, last_seq, last_episode_at)
-select %(tenant)s, subject_id, n, n, now()
-  from unnest(%(subjects)s::text[], %(counts)s::bigint[]) as incoming (subject_id, n)
- order by subject_id
-on conflict (tenant_id, subject_id) do update
-   set episode_count = s.episode_count + excluded.episode_count,
-       last_seq = s.last_seq + excluded.last_seq,
-       last_episode_at = excluded.last_episode_at
-returning subject_id, last_seq, resolution_version > 0,
-          exists (select 1 from webhook_endpoints where tenant_id = %(tenant)s and enabled)
-"""
-
 _LIST = """
 select subject_id, episode_count, memory_count
   from subjects
@@ -74,7 +61,8 @@ select compiled_seq, episode_count - compiled_count as uncompiled, passage_count
        coalesce(embedding_model, (select case when rolled_back_at is null then target_model else source_model end
                                     from embedding_changes order by id desc limit 1)) as embedding_model,
        coalesce((select array[source_model, target_model] from embedding_changes where state <> 'closed'),
-                '{}') as changing_models
+                '{}') as changing_models,
+       exists (select 1 from webhook_endpoints w where w.tenant_id = subjects.tenant_id and w.enabled) as has_webhooks
   from subjects where tenant_id = %s and subject_id = %s
 """
 
@@ -95,7 +83,8 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a subject is compiled; `uncompiled` counts the episodes that wait.
 
     `embedding_model` is what the subject is read with; None for a new one while no model was ever changed. While a
-    change of the model is under way or may be taken back, `changing_models` are its two.
+    change of the model is under way or may be taken back, `changing_models` are its two. `has_webhooks` says whether
+    the tenant has webhook endpoints.
     """
 
     compiled_seq: int
@@ -104,18 +93,6 @@ class SubjectProgress(msgspec.Struct, frozen=True, kw_only=True):
     speakers: list[str]
     embedding_model: str | None
     changing_models: list[str]
-
-
-class Reservation(NamedTuple):
-    """Sequence numbers of episodes about to be appended, and what else locking their subjects told.
-
-    `with_resolutions` are the subjects of which it is recorded how a session ended. `has_webhooks` says whether the
-    tenant has webhook endpoints. Both are told here, where they cost nothing, because appending must not pay a
-    statement to find out that there is nothing to do.
-    """
-
-    last: dict[str, int]
-    with_resolutions: set[str]
     has_webhooks: bool
 
 
@@ -126,34 +103,6 @@ class ErasedRows(msgspec.Struct, frozen=True, kw_only=True):
     counts: dict[str, int]
     episode_ids: bytes
     memory_ids: bytes
-
-
-def reserve_sequences(conn: Connection, tenant_id: str, counts: Mapping[str, int]) -> Reservation:
-    """Lock the subjects, creating those that are new, and reserve so many episode sequence numbers for each.
-
-    The locks are taken in the order of the subject ids, so that batches which share subjects cannot deadlock.
-
-    Returns:
-        The last number reserved for each subject, and whether anybody is to be told.
-    """
-    rows = conn.execute(
-        _RESERVE, {"tenant": tenant_id, "subjects": list(counts), "counts": list(counts.values())}
-    ).fetchall()
-    return Reservation(
-        last={subject_id: last for subject_id, last, _, _ in rows},
-        with_resolutions={subject_id for subject_id, _, tracked, _ in rows if tracked},
-        has_webhooks=any(row[3] for row in rows),
-    )
-
-
-def release_episodes(conn: Connection, tenant_id: str, duplicates: Mapping[str, int]) -> None:
-    """Take back what `reserve_sequences` counted for episodes that turned out to be stored already."""
-    conn.execute(
-        "update subjects s set episode_count = s.episode_count - d.n"
-        "  from unnest(%(subjects)s::text[], %(counts)s::bigint[]) as d (subject_id, n)"
-        " where s.tenant_id = %(tenant)s and s.subject_id = d.subject_id",
-        {"tenant": tenant_id, "subjects": list(duplicates), "counts": list(duplicates.values())},
-    )
 
 
 def list_subjects(conn: Connection, tenant_id: str, *, limit: int, offset: int) -> tuple[list[Subject], int]:

@@ -221,30 +221,30 @@ def _begin(
     reading: bool = False,
     then: LiteralString = "",
     region: str = "",
-) -> sql.Composed:
+) -> bytes:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
     return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then, region)
 
 
 @lru_cache(maxsize=1024)
-def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString, region: str) -> sql.Composed:
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString, region: str) -> bytes:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
     return text.format(
         mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id), region=sql.Literal(region)
-    )
+    ).as_bytes()
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
+def _transaction(pool: Pool, begin: bytes, wait_seconds: float | None = None) -> Iterator[Connection]:
     with _begun_transaction(pool, begin, wait_seconds) as cursor:
         yield cursor.connection
 
 
 @contextlib.contextmanager
 def _begun_transaction(
-    pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
+    pool: Pool, begin: bytes, wait_seconds: float | None = None
 ) -> Iterator[psycopg.Cursor[TupleRow]]:
     """The transaction, with the results of the statements that began it."""
     cursor = _begun_in_good_standing(pool, begin, wait_seconds)
@@ -263,7 +263,7 @@ def _begun_transaction(
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun_in_good_standing(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
     """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
     holder = standing.get()
     if holder is None:
@@ -289,7 +289,7 @@ def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
     """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can

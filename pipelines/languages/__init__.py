@@ -87,13 +87,15 @@ class Languages:
         Args:
             least: stop words that it must hold; a question is short.
         """
-        of_word, hits, english = self._of_word, Counter[str](), 0
-        for word in words[:WORDS_LOOKED_AT]:
-            english += word in self._english
-            if word in of_word:
-                hits.update(of_word[word])
-        if not hits:
+        of_word, looked_at = self._of_word, words[:WORDS_LOOKED_AT]
+        foreign = [word for word in looked_at if word in of_word]
+        # PERF: runs for every passage, and of nearly all of them this is all there is to find out.
+        if len(foreign) < least:
             return None
+        english = sum(map(self._english.__contains__, looked_at))
+        if len(foreign) <= english:
+            return None
+        hits = Counter([code for word in foreign for code in of_word[word]])
         code, most = max(hits.items(), key=lambda item: (item[1], item[0]))
         return self.by_code[code] if most >= least and most > english else None
 

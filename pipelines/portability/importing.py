@@ -24,7 +24,7 @@ from pipelines.portability.document import PASSAGE_LAYOUT, RECEIPTS, VERSION_1_0
 from pipelines.portability.reading import Source
 from pipelines.portability.rows import DERIVED, Row
 from pipelines.services import Services
-from storage import erasures, health_states, portability, runs
+from storage import compile_requests, erasures, health_states, portability
 from storage.transactions import Connection, operator_transaction
 
 #: Rows that are inserted by one statement.
@@ -165,7 +165,7 @@ class _Import:
             health_states.schedule(self._conn, self.tenant_id, [self.subject_id], run_after=due)
         if self._compiles_by_itself and not portability.newest_seq(self._conn, self.tenant_id, self.subject_id)[1]:
             waiting = {self.subject_id: uuid7()}
-            runs.schedule_compiles(
+            compile_requests.schedule_compiles(
                 self._conn, self.tenant_id, waiting, run_after=None, request_id=self._wishes.request_id
             )
         needs_index = changed and not has_passages

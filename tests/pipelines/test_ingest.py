@@ -15,7 +15,13 @@ from config.settings import Settings
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.services import Services
 from storage import subjects
-from storage.transactions import Pool, operator_transaction, tenant_transaction
+from storage.transactions import Pool, operator_transaction, statements_sent, tenant_transaction
+from tests.fixtures.processes import eventually
+
+_WAITING = (
+    "select exists (select 1 from pg_locks join pg_stat_activity using (pid)"
+    " where not granted and datname = current_database())"
+)
 
 
 def episode(text: str = "hello", *, key: str | None = None, subject_id: str = "ada") -> NewEpisode:
@@ -153,3 +159,42 @@ def test_any_sequence_of_batches_stores_each_key_once_and_every_keyless_episode(
     with tenant_transaction(shared_pool, tenant) as conn:
         assert conn.execute("select count(*) from episodes").fetchone() == (keyless + len(first_of_key),)
         assert conn.execute("select episode_count from subjects").fetchone() == (keyless + len(first_of_key),)
+
+
+def test_an_append_that_nobody_hears_of_is_one_round_trip(services: Services) -> None:
+    append_episodes(services, "acme", [episode()], request_id=None)
+    statements_sent.set(0)
+    append_episodes(services, "acme", [episode(str(i)) for i in range(10)], request_id=None)
+    assert statements_sent.get() == 1
+
+
+def test_an_append_sees_a_resolution_that_was_recorded_while_it_waited_for_the_subject(services: Services) -> None:
+    append_episodes(services, "acme", [episode()], request_id=None)
+    with ThreadPoolExecutor(1) as threads:
+        with tenant_transaction(services.pool, "acme") as conn:
+            conn.execute("update subjects set resolution_version = resolution_version + 1")
+            waiting = threads.submit(append_episodes, services, "acme", [episode("late")], request_id=None)
+            with operator_transaction(services.pool) as watcher:
+                assert eventually(lambda: watcher.execute(_WAITING).fetchone() == (True,))
+        waiting.result()
+    assert stored_texts(services.pool, "acme") == ["hello", "late"]
+    with operator_transaction(services.pool) as conn:
+        assert conn.execute("select count(*) from runs where kind = 'health'").fetchone() == (1,)
+
+
+def test_connections_that_were_cut_while_idle_are_replaced_before_anything_is_sent(services: Services) -> None:
+    append_episodes(services, "acme", [episode()], request_id=None)
+    with psycopg.connect(services.settings.database_url or "", autocommit=True) as other:
+        other.execute(
+            "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+            " where application_name = 'statewave' and datname = current_database()"
+        )
+    append_episodes(services, "acme", [episode("after")], request_id=None)
+    assert stored_texts(services.pool, "acme") == ["hello", "after"]
+
+
+def test_names_reach_the_database_as_they_are(services: Services) -> None:
+    for odd in ("o'brien", "back\\slash", 'double"quote', "new\nline", "{a,b}", "null", "日本", "-- ; drop"):
+        (stored,) = append_episodes(services, f"tenant {odd}", [episode(odd, subject_id=odd)], request_id=odd)
+        assert stored.subject_id == odd
+        assert stored_texts(services.pool, f"tenant {odd}", odd) == [odd]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.chunks import LONGEST, PIECE, WHOLE, chunk
@@ -125,6 +125,7 @@ def test_a_long_answer_becomes_pieces_that_end_with_sentences() -> None:
     assert [Flag.CONTINUES in p.flags for p in passages] == [False] + [True] * (len(passages) - 1)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.sampled_from("ab .!?\n,漢字。é😀") | st.characters(), max_size=3000))
 def test_chunks_hold_everything_but_white_space_in_order(text: str) -> None:
     spans = chunk(text, 0, len(text))
@@ -143,6 +144,7 @@ message = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(
     st.dictionaries(st.sampled_from(["text", "content", "title", "user", "messages", "x"]), json | st.lists(message)),
     st.text(max_size=20),

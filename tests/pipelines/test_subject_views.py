@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 
 from config.clock import utcnow
@@ -117,11 +118,11 @@ def stored(story: Story, content: str, sources: list[Any], *, superseded_by: Any
         valid_from=now,
         valid_to=None,
         source_episode_ids=sources,
-        metadata=b"{}",
+        metadata=msgspec.Raw(b"{}"),
         status="superseded" if superseded_by else "active",
         claim_key=None,
         claim_value=None,
-        content_hash=content.encode(),
+        content_hash=content.encode().hex(),
         superseded_by=superseded_by,
     )
     with tenant_transaction(story.services.pool, "acme") as conn:

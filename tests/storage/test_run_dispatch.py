@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config.ids import uuid7
-from storage import new_runs, run_dispatch, runs
+from storage import compile_requests, new_runs, run_dispatch, runs
 from storage.rows import Run
 from storage.transactions import Connection, Pool, operator_transaction, tenant_transaction
 
@@ -156,7 +156,7 @@ def test_an_announcement_arrives_with_the_commit(pool: Pool, database: str) -> N
 
 def test_an_automatic_compile_waits_for_its_subject_to_be_quiet(pool: Pool) -> None:
     with tenant_transaction(pool, "acme") as conn:
-        runs.schedule_compiles(
+        compile_requests.schedule_compiles(
             conn, "acme", {"busy": uuid7(), "quiet": uuid7(), "old": uuid7()}, run_after=None, request_id=None
         )
         conn.execute(

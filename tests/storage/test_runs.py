@@ -10,7 +10,7 @@ import msgspec
 
 from config.clock import utcnow
 from config.ids import uuid7
-from storage import run_dispatch, run_operations, runs
+from storage import compile_requests, run_dispatch, run_operations, runs
 from storage.rows import Run
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 
@@ -20,7 +20,7 @@ OVER = timedelta(seconds=-1)
 
 def requested(pool: Pool, subject_id: str = "ada", tenant_id: str = "acme") -> Run:
     with tenant_transaction(pool, tenant_id) as conn:
-        run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id="r1")
+        run, _ = compile_requests.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id="r1")
     return run
 
 
@@ -32,7 +32,7 @@ def claimed(pool: Pool, run_id: UUID, *, stage: str | None = None, lease: timede
 def test_a_request_joins_the_run_that_has_not_begun(pool: Pool) -> None:
     first = requested(pool)
     with tenant_transaction(pool, "acme") as conn:
-        second, joined = runs.request_compile(conn, "acme", "ada", run_id=uuid7(), request_id="r2")
+        second, joined = compile_requests.request_compile(conn, "acme", "ada", run_id=uuid7(), request_id="r2")
     assert joined
     assert second.id == first.id
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 import psycopg
 import pytest
 
 from config.clock import utcnow
 from config.ids import uuid7
-from storage import episodes, subjects
+from storage.appending import NewEpisodeRow, append
 from storage.transactions import Pool, operator_transaction, tenant_transaction
 
 #: What belongs to the installation and to no tenant; the application role sees nothing of it either.
@@ -15,22 +16,21 @@ TABLES_OF_THE_SERVER = {"access_revision", "embedding_changes", "queue_pauses", 
 
 
 def store_one(pool: Pool, tenant_id: str) -> None:
-    row = episodes.NewEpisodeRow(
+    row = NewEpisodeRow(
         id=uuid7(),
         subject_id="ada",
-        session_id=None,
+        followers=0,
         source="chat",
         type="message",
-        payload=b"{}",
-        metadata=b"{}",
-        provenance=b"{}",
+        payload=msgspec.Raw(b"{}"),
+        metadata=msgspec.Raw(b"{}"),
+        provenance=msgspec.Raw(b"{}"),
         body="hello",
-        idempotency_key=None,
         occurred_at=utcnow(),
+        signals=0,
     )
     with tenant_transaction(pool, tenant_id) as conn:
-        reserved = subjects.reserve_sequences(conn, tenant_id, {"ada": 1})
-        episodes.insert_episodes(conn, tenant_id, [row], [reserved.last["ada"]], now=utcnow())
+        append(conn, tenant_id, [row], now=utcnow(), compile=None, request_id=None)
 
 
 def tables(pool: Pool) -> list[str]:
