@@ -26,11 +26,14 @@ from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
-from storage.retrieval import Candidates, load_candidates
-from storage.transactions import Connection, ReaderState, tenant_snapshot
+from storage.retrieval import Candidates, SubjectState, first_statement, load_candidates, read_state
+from storage.transactions import Connection, ReaderState, first_read, tenant_snapshot
 
 #: A transaction, and what governs reading in it.
 Opened: TypeAlias = tuple[Connection, ReaderState]
+
+#: The same for ranking, with the subject's state where that came along.
+OpenedToRank: TypeAlias = tuple[Connection, ReaderState, SubjectState | None]
 
 
 class HistoryGone(Exception):
@@ -47,6 +50,11 @@ class World(Protocol):
     def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         """A transaction in which every query sees this world."""
 
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str
+    ) -> contextlib.AbstractContextManager[OpenedToRank]:
+        """The same, for whoever loads the subject next."""
+
     def load(
         self,
         conn: Connection,
@@ -57,6 +65,7 @@ class World(Protocol):
         model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
+        state: SubjectState | None = None,
     ) -> Candidates | None:
         """Everything retrievable of the subject; None for an unknown one."""
 
@@ -73,6 +82,12 @@ class Present:
         with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             yield conn, state
 
+    @contextlib.contextmanager
+    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+        first = first_statement(tenant_id, subject_id, _model(services.embedder))
+        with first_read(services.pool, tenant_id, first) as (conn, reader, row):
+            yield conn, reader, SubjectState(*row)
+
     def load(
         self,
         conn: Connection,
@@ -83,13 +98,16 @@ class Present:
         model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
+        state: SubjectState | None = None,
     ) -> Candidates | None:
+        if state is None:
+            own = _model(services.embedder)
+            state = read_state(conn, tenant_id, subject_id, model=own, forced_model=model)
         return load_candidates(
             conn,
             tenant_id,
             subject_id,
-            model=_model(services.embedder),
-            forced_model=model,
+            state,
             dimensions_of=lambda name: _dimensions(services.embedder_of(name)),
             waiting_limit=waiting_limit,
             cache=cache,
@@ -126,6 +144,11 @@ class Past:
             )
             yield conn, state
 
+    @contextlib.contextmanager
+    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+        with self.open(services, tenant_id, subject_id) as (conn, reader):
+            yield conn, reader, None
+
     def load(
         self,
         conn: Connection,
@@ -136,6 +159,7 @@ class Past:
         model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
+        state: SubjectState | None = None,
     ) -> Candidates | None:
         seen = self.watermark
         if seen is None and self.known_at is not None:
@@ -197,6 +221,11 @@ class NothingStored:
             history.look_back(conn, known_at=datetime.min.replace(tzinfo=UTC), last_seq=0, labels_then=True)
             yield conn, state
 
+    @contextlib.contextmanager
+    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+        with self.open(services, tenant_id, subject_id) as (conn, reader):
+            yield conn, reader, None
+
     def load(
         self,
         conn: Connection,
@@ -207,6 +236,7 @@ class NothingStored:
         model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
+        state: SubjectState | None = None,
     ) -> Candidates | None:
         return None
 
@@ -224,6 +254,11 @@ class TrueThen:
     def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         return self.world.open(services, tenant_id, subject_id)
 
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str
+    ) -> contextlib.AbstractContextManager[OpenedToRank]:
+        return self.world.open_to_rank(services, tenant_id, subject_id)
+
     def load(
         self,
         conn: Connection,
@@ -234,9 +269,17 @@ class TrueThen:
         model: str | None,
         waiting_limit: int,
         cache: PassageCache | None,
+        state: SubjectState | None = None,
     ) -> Candidates | None:
         candidates = self.world.load(
-            conn, tenant_id, subject_id, services=services, model=model, waiting_limit=waiting_limit, cache=cache
+            conn,
+            tenant_id,
+            subject_id,
+            services=services,
+            model=model,
+            waiting_limit=waiting_limit,
+            cache=cache,
+            state=state,
         )
         if candidates is None:
             return None

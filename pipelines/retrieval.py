@@ -31,7 +31,7 @@ from storage import memories
 from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
-from storage.retrieval import Candidates
+from storage.retrieval import Candidates, SubjectState
 from storage.rows import Memory
 from storage.transactions import Connection
 
@@ -84,6 +84,7 @@ def find_passages(
     world: World = PRESENT,
     model: str | None = None,
     cache: PassageCache | None = None,
+    state: SubjectState | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
@@ -93,9 +94,17 @@ def find_passages(
         model: Whose vectors to use, for comparisons; None for the model that the subject is read with.
         cache: Where large subjects are kept between requests.
         world: The subject as it is, or as it stood.
+        state: The subject's state, if the transaction has read it.
     """
     candidates = world.load(
-        conn, tenant_id, subject_id, services=services, model=model, waiting_limit=WAITING_EPISODES, cache=cache
+        conn,
+        tenant_id,
+        subject_id,
+        services=services,
+        model=model,
+        waiting_limit=WAITING_EPISODES,
+        cache=cache,
+        state=state,
     )
     if candidates is None:
         return None

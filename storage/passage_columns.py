@@ -6,13 +6,16 @@ are found when a request scores the columns, so appending passages never rewrite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 #: `valid_until` of what does not end.
 NEVER = np.iinfo(np.int64).max
@@ -42,7 +45,7 @@ class Flag(IntFlag):
     CONTINUES = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PassageColumns:
     """`n` passages; all arrays share the first axis except `terms`, which holds the terms of all, one after another."""
 
@@ -77,6 +80,19 @@ class PassageColumns:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    def derived(self, make: Callable[..., T], *parameters: Hashable) -> T:
+        """`make(self, *parameters)`, worked out once: columns that are kept between requests (`storage.passage_cache`)
+        keep it with them. What is derived must not be written to."""
+        key = (make, *parameters)
+        if key not in self._derived:
+            self._derived[key] = make(self, *parameters)
+        value: T = self._derived[key]
+        return value
+
+    @cached_property
+    def _derived(self) -> dict[Any, Any]:
+        return {}
 
 
 def quantise(unit_vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:

@@ -19,6 +19,7 @@ import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
@@ -45,6 +46,10 @@ _STATEMENTS_BEFORE_REVISION = 3
 
 #: Times that a request looks again at keys and regions which change under its hands before it gives up.
 _RENEWALS = 10
+
+_ONE_MOMENT: LiteralString = " isolation level repeatable read"
+_COMMIT = sql.SQL("; commit")
+_NEXT = sql.SQL("; ")
 
 _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
@@ -146,9 +151,26 @@ def reading_transaction(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection
 def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
     """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
     answer is made of. A write may fail where somebody else wrote since the first statement."""
-    begin = _begin("statewave_app", tenant_id, " isolation level repeatable read", reading=True)
+    begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
     with _begun_transaction(pool, begin) as cursor:
         yield cursor.connection, _reader_state(cursor)
+
+
+@contextlib.contextmanager
+def first_read(pool: Pool, tenant_id: str, statement: sql.Composed) -> Iterator[tuple[Connection, ReaderState, Any]]:
+    """A transaction as `tenant_snapshot` opens it, with a row of a statement that travels with its beginning."""
+    begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
+    with _begun_transaction(pool, begin, with_it=statement) as cursor:
+        row = cursor.set_result(-1).fetchone()
+        yield cursor.connection, ReaderState(*(cursor.set_result(-2).fetchone() or (None, None))), row
+
+
+def last_read(conn: Connection, statement: sql.Composed) -> psycopg.Cursor[TupleRow]:
+    """The results of the last statements of a transaction, which travel with its commit: nothing may follow them."""
+    cursor = conn.cursor()
+    if before_commit.get() is None:
+        statement = sql.Composed([statement, _COMMIT])
+    return cursor.execute(statement, prepare=False)
 
 
 @contextlib.contextmanager
@@ -164,9 +186,7 @@ def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> I
     cursor = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
     conn = cursor.connection
     try:
-        while cursor.nextset():
-            pass
-        row = cursor.fetchone()
+        row = cursor.set_result(-1).fetchone()
         try:
             with conn.pipeline():
                 yield conn, row
@@ -180,9 +200,7 @@ def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> I
 
 
 def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
-    while cursor.nextset():
-        pass
-    return ReaderState(*(cursor.fetchone() or (None, None)))
+    return ReaderState(*(cursor.set_result(-1).fetchone() or (None, None)))
 
 
 @contextlib.contextmanager
@@ -205,30 +223,64 @@ def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 def _begin(
     role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
-) -> sql.Composed:
+) -> _Beginning:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
     return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then)
 
 
+class _Beginning:
+    """Statements that begin a transaction. PERF: their text is put together once, with whichever connection asks first;
+    all of them quote alike."""
+
+    __slots__ = ("_composed", "_text")
+
+    def __init__(self, composed: sql.Composed) -> None:
+        self._composed = composed
+        self._text: bytes | None = None
+
+    def text(self, conn: Connection) -> bytes:
+        if self._text is None:
+            self._text = self._composed.as_bytes(conn)
+        return self._text
+
+    def followed_by(self, statement: sql.Composed) -> _Following:
+        return _Following(self, statement)
+
+
+class _Following(_Beginning):
+    """The same with one more."""
+
+    __slots__ = ("_begin",)
+
+    def __init__(self, begin: _Beginning, statement: sql.Composed) -> None:
+        super().__init__(sql.Composed([_NEXT, statement]))
+        self._begin = begin
+
+    def text(self, conn: Connection) -> bytes:
+        return self._begin.text(conn) + super().text(conn)
+
+
 @lru_cache(maxsize=1024)
-def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> sql.Composed:
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> _Beginning:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
-    return text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id))
+    return _Beginning(text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id)))
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
+def _transaction(pool: Pool, begin: _Beginning, wait_seconds: float | None = None) -> Iterator[Connection]:
     with _begun_transaction(pool, begin, wait_seconds) as cursor:
         yield cursor.connection
 
 
 @contextlib.contextmanager
 def _begun_transaction(
-    pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
+    pool: Pool, begin: _Beginning, wait_seconds: float | None = None, *, with_it: sql.Composed | None = None
 ) -> Iterator[psycopg.Cursor[TupleRow]]:
     """The transaction, with the results of the statements that began it."""
+    if with_it is not None:
+        begin = begin.followed_by(with_it)
     cursor = _begun_in_good_standing(pool, begin, wait_seconds)
     conn = cursor.connection
     try:
@@ -240,21 +292,20 @@ def _begun_transaction(
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
             raise
-        conn.execute("commit")
+        if conn.pgconn.transaction_status != TransactionStatus.IDLE:  # else it went with the last statement
+            conn.execute("commit")
     finally:
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun_in_good_standing(pool: Pool, begin: _Beginning, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
     """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
     holder = standing.get()
     if holder is None:
         return _begun(pool, begin, wait_seconds)
     for _ in range(_RENEWALS):
         cursor = _begun(pool, begin, wait_seconds)
-        for _ in range(_STATEMENTS_BEFORE_REVISION):
-            cursor.nextset()
-        row = cursor.fetchone()
+        row = cursor.set_result(_STATEMENTS_BEFORE_REVISION).fetchone()
         if row is not None and row[0] == holder.revision:
             holder.is_confirmed = True
             return cursor
@@ -271,7 +322,7 @@ def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun(pool: Pool, begin: _Beginning, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
     """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
@@ -280,7 +331,7 @@ def _begun(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psyco
     for _ in range(pool.max_size):
         conn = pool.getconn(wait_seconds)
         try:
-            return conn.execute(begin)
+            return conn.execute(begin.text(conn), prepare=False)
         except BaseException as ex:
             is_dead = conn.closed and isinstance(ex, DATABASE_AWAY)
             pool.putconn(conn)

@@ -1,0 +1,133 @@
+"""From ranked passages to what is written: the choice within the budget, the words of the chosen, the account of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from pipelines import context_text
+from pipelines.context_bundle import ContextRequest
+from pipelines.context_text import Delivered
+from pipelines.packing import Selection, pack, rank
+from pipelines.passages import turn_line
+from pipelines.retrieval import Found, microseconds, signals_of, source_of, sources_of
+from pipelines.session_context import Situation
+from pipelines.speakers import ROLES, speaker_hash
+from pipelines.tokens import count_tokens
+from storage.context_sources import Sources, last_sources
+from storage.passage_columns import Kind, PassageColumns
+from storage.rows import Memory
+from storage.transactions import Connection
+
+#: Candidates that are ranked for delivery, per token of the budget. The cheapest lines cost about ten tokens.
+CANDIDATES_PER_TOKEN = 0.25
+LEAST_CANDIDATES = 200
+
+#: PERF: an attribute of an enumeration costs a search through its class.
+_TURN = Kind.TURN
+_TURN_NUMBER = int(_TURN)
+_KINDS = {int(kind): kind for kind in Kind}
+
+_ROLE_NAMES = {speaker_hash(role): role for role in ROLES.values()}
+
+
+def select(found: Found, request: ContextRequest, budget: int, now: datetime) -> Selection:
+    most = max(LEAST_CANDIDATES, int(request.max_tokens * CANDIDATES_PER_TOKEN))
+    order = rank(found.columns, found.scores, now=microseconds(now), most=most)
+    return pack(found.columns, order, budget=budget - context_text.session_header_cost(request.session_id))
+
+
+def load_sources(conn: Connection, tenant_id: str, subject_id: str, found: Found, rows: Sequence[int]) -> Sources:
+    """What the chosen rows were taken from. It ends the transaction."""
+    chosen = np.asarray(rows, dtype=np.intp)
+    are_turns = found.columns.kind[chosen] == _TURN_NUMBER
+    return last_sources(
+        conn,
+        tenant_id,
+        subject_id,
+        memories=sources_of(found.columns, chosen[~are_turns]),
+        episodes=list(dict.fromkeys(sources_of(found.columns, chosen[are_turns]))),
+    )
+
+
+def delivered_of(
+    found: Found,
+    selection: Selection,
+    memories: Mapping[UUID, Memory],
+    sources: Sources,
+    now: datetime,
+) -> list[Delivered]:
+    """The chosen passages with their words, best first. What ended since it was ranked is left out."""
+    names = _ROLE_NAMES | {speaker_hash(name): name for name in found.speakers}
+    columns = found.columns
+    delivered = []
+    for row, source, kind, start, stop, speaker, at in _places(columns, selection.chosen):
+        if kind is _TURN:
+            episode = sources.episodes.get(source)
+            if episode is None:
+                continue
+            words = sources.bodies[source][start:stop]
+        else:
+            memory = memories.get(source)
+            if memory is None:
+                continue
+            episode, words = None, memory.content
+        if selection.cut is not None and selection.cut[0] == row:
+            words = _cut(words, names.get(speaker, ""), selection.cut[1])
+        delivered.append(
+            Delivered(
+                row=row,
+                source=source,
+                kind=kind,
+                text=words,
+                speaker=names.get(speaker, ""),
+                at=datetime.fromtimestamp(at / 1_000_000, tz=now.tzinfo),
+                session_id=episode.session_id if episode else None,
+            )
+        )
+    return delivered
+
+
+def _places(columns: PassageColumns, rows: Sequence[int]) -> Iterator[tuple[int, UUID, Kind, int, int, int, int]]:
+    """Of each row: its number, source, kind, start and stop in the source, speaker, and time in microseconds."""
+    chosen = np.asarray(rows, dtype=np.intp)
+    return zip(
+        rows,
+        sources_of(columns, chosen),
+        map(_KINDS.__getitem__, columns.kind[chosen].tolist()),
+        *(column[chosen].tolist() for column in (columns.start, columns.stop, columns.speaker, columns.occurred_at)),
+        strict=True,
+    )
+
+
+def _cut(words: str, speaker: str, tokens: int) -> str:
+    """The beginning of words whose line may cost so many tokens."""
+    frame = count_tokens(turn_line("", speaker)) + 1
+    return context_text.shorten(words, tokens - frame)
+
+
+def explain(found: Found, situation: Situation | None, selection: Selection) -> list[dict[str, Any]]:
+    """Every candidate that was looked at, best first: its signals, and why it was delivered or not."""
+    columns, scores = found.columns, found.scores
+    rows = sorted({*selection.chosen, *selection.left_out}, key=lambda row: (-scores.total[row], row))
+    chosen = set(selection.chosen)
+    return [
+        {
+            "source_id": str(source_of(columns, row)),
+            "kind": Kind(int(columns.kind[row])).name.lower(),
+            "start": int(columns.start[row]),
+            "stop": int(columns.stop[row]),
+            "score": round(float(scores.total[row]), 4),
+            "signals": signals_of(scores, row)
+            | (situation.signals.of(row) if situation else {})
+            | ({"rerank": found.rerank[row]} if row in found.rerank else {}),
+            "tokens": int(columns.tokens[row]),
+            "delivered": row in chosen,
+            "left_out": selection.left_out.get(row),
+        }
+        for row in rows
+    ]
