@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.ranking import Scores
-from storage.passage_columns import Kind, PassageColumns
+from storage.passage_columns import Kind, PassageColumns, term_ends
 
 Reason = Literal["budget", "duplicate", "share"]
 
@@ -118,7 +118,7 @@ class _Packer:
         self.day = dict(zip(listed, (columns.occurred_at[rows] // _MICROSECONDS_PER_DAY).tolist(), strict=True))
         self.speaker = columns.speaker
         self.terms = columns.terms
-        stops = np.cumsum(columns.term_counts, dtype=np.int64)[rows]
+        stops = columns.derived(term_ends)[rows]
         self.stop = dict(zip(listed, stops.tolist(), strict=True))
         self.start = dict(zip(listed, (stops - columns.term_counts[rows]).tolist(), strict=True))
         self.seen: set[tuple[bytes, int, int]] = set()

@@ -34,13 +34,12 @@ class RelatednessParameters:
 DEFAULT_RELATEDNESS = RelatednessParameters()
 
 #: What every task of an agent may say; it relates to nothing in particular.
-_GENERAL = np.array(
+_GENERAL = frozenset(
     term_list(
         "user customer client person people help assist support prepare reply respond answer write next message call"
         " talk conversation chat question request task context summary summarise summarize tell know about recent"
         " latest hello hi please last time session history remember everything anything information background"
-    ),
-    dtype=np.uint32,
+    )
 )
 
 
@@ -75,7 +74,7 @@ def relatedness(
         + p.coverage * _coverage(matches, terms=len(query.terms), passages=n)
         + p.speaker * bool(query.speakers)
     )
-    is_general = bool(np.count_nonzero(~np.isin(query.terms, _GENERAL)) < p.specific_terms)
+    is_general = len([term for term in query.terms.tolist() if term not in _GENERAL]) < p.specific_terms
     return Relatedness(value, threshold, is_general or value >= threshold)
 
 

@@ -103,10 +103,15 @@ def quantise(unit_vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
     return scale, np.rint(unit_vectors / divisor).astype(np.int8)
 
 
+def term_ends(columns: PassageColumns) -> NDArray[np.int64]:
+    """Where the terms of each passage end. Ask for it with `columns.derived(term_ends)`."""
+    return columns.term_counts.cumsum(dtype=np.int64)
+
+
 def take(columns: PassageColumns, rows: NDArray[np.intp]) -> PassageColumns:
     """The given rows, in the given order."""
     counts = columns.term_counts[rows].astype(np.int64)
-    ends = np.cumsum(columns.term_counts, dtype=np.int64)
+    ends = columns.derived(term_ends)
     first = ends[rows] - counts
     offset_in_row = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     values: dict[str, Any] = {
