@@ -14,7 +14,7 @@ from pipelines.context_bundle import ContextRequest
 from pipelines.context_text import Delivered
 from pipelines.packing import Selection, pack, rank
 from pipelines.passages import turn_line
-from pipelines.retrieval import Found, microseconds, signals_of, source_of, sources_of
+from pipelines.retrieval import Found, microseconds, signals_of, source_of
 from pipelines.session_context import Situation
 from pipelines.speakers import ROLES, speaker_hash
 from pipelines.tokens import count_tokens
@@ -43,14 +43,15 @@ def select(found: Found, request: ContextRequest, budget: int, now: datetime) ->
 
 def load_sources(conn: Connection, tenant_id: str, subject_id: str, found: Found, rows: Sequence[int]) -> Sources:
     """What the chosen rows were taken from. It ends the transaction."""
+    columns = found.columns
     chosen = np.asarray(rows, dtype=np.intp)
-    are_turns = found.columns.kind[chosen] == _TURN_NUMBER
+    are_turns = columns.kind[chosen] == _TURN_NUMBER
     return last_sources(
         conn,
         tenant_id,
         subject_id,
-        memories=sources_of(found.columns, chosen[~are_turns]),
-        episodes=list(dict.fromkeys(sources_of(found.columns, chosen[are_turns]))),
+        memories=list(dict.fromkeys(columns.source_id[chosen[~are_turns]].tolist())),
+        episodes=list(dict.fromkeys(columns.source_id[chosen[are_turns]].tolist())),
     )
 
 
@@ -65,17 +66,19 @@ def delivered_of(
     names = _ROLE_NAMES | {speaker_hash(name): name for name in found.speakers}
     columns = found.columns
     delivered = []
-    for row, source, kind, start, stop, speaker, at in _places(columns, selection.chosen):
+    for row, id, kind, start, stop, speaker, at in _places(columns, selection.chosen):
+        source = sources.ids.get(id)
+        if source is None:
+            continue
+        session_id = None
         if kind is _TURN:
-            episode = sources.episodes.get(source)
-            if episode is None:
-                continue
             words = sources.bodies[source][start:stop]
+            session_id = sources.episodes[source].session_id
         else:
             memory = memories.get(source)
             if memory is None:
                 continue
-            episode, words = None, memory.content
+            words = memory.content
         if selection.cut is not None and selection.cut[0] == row:
             words = _cut(words, names.get(speaker, ""), selection.cut[1])
         delivered.append(
@@ -86,18 +89,18 @@ def delivered_of(
                 text=words,
                 speaker=names.get(speaker, ""),
                 at=datetime.fromtimestamp(at / 1_000_000, tz=now.tzinfo),
-                session_id=episode.session_id if episode else None,
+                session_id=session_id,
             )
         )
     return delivered
 
 
-def _places(columns: PassageColumns, rows: Sequence[int]) -> Iterator[tuple[int, UUID, Kind, int, int, int, int]]:
-    """Of each row: its number, source, kind, start and stop in the source, speaker, and time in microseconds."""
+def _places(columns: PassageColumns, rows: Sequence[int]) -> Iterator[tuple[int, bytes, Kind, int, int, int, int]]:
+    """Of each row: its number, the bytes of its source's id, kind, start, stop, speaker, and microseconds."""
     chosen = np.asarray(rows, dtype=np.intp)
     return zip(
         rows,
-        sources_of(columns, chosen),
+        columns.source_id[chosen].tolist(),
         map(_KINDS.__getitem__, columns.kind[chosen].tolist()),
         *(column[chosen].tolist() for column in (columns.start, columns.stop, columns.speaker, columns.occurred_at)),
         strict=True,

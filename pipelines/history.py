@@ -26,7 +26,7 @@ from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
-from storage.retrieval import Candidates, SubjectState, first_statement, load_candidates, read_state
+from storage.retrieval import STATE_FIRST, Candidates, SubjectState, load_candidates, read_state
 from storage.transactions import Connection, ReaderState, first_read, tenant_snapshot
 
 #: A transaction, and what governs reading in it.
@@ -84,8 +84,8 @@ class Present:
 
     @contextlib.contextmanager
     def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
-        first = first_statement(tenant_id, subject_id, _model(services.embedder))
-        with first_read(services.pool, tenant_id, first) as (conn, reader, row):
+        asked = (tenant_id, subject_id, _model(services.embedder))
+        with first_read(services.pool, tenant_id, STATE_FIRST, asked) as (conn, reader, row):
             yield conn, reader, SubjectState(*row)
 
     def load(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -72,8 +73,7 @@ class RankingParameters:
 DEFAULT_PARAMETERS = RankingParameters()
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """What each passage is worth for a task: the total and the signals it is the sum of, each (n,) float32."""
 
     total: FloatColumn
@@ -86,8 +86,7 @@ class Scores:
     question: FloatColumn
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
+class Matches(msgspec.Struct, frozen=True):
     """Every occurrence of a query term, in the order of the passages: the term's number and the passage's row."""
 
     term: NDArray[np.intp]

@@ -7,11 +7,11 @@ fails, or the tenant's budget is spent, our order stands.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
 import structlog
+from msgspec.structs import replace
 
 from pipelines.packing import rank
 from pipelines.providers.account import Account, BudgetExhausted, charged_to

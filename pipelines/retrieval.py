@@ -6,11 +6,11 @@ Context and semantic search both go through here, so there is one ranking.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from uuid import UUID
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -48,8 +48,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A subject's passages with their scores for a task. Rows of all parts belong together."""
 
     columns: PassageColumns
@@ -67,7 +66,7 @@ class Found:
     #: False when the task could not be embedded and words alone decided.
     is_semantic: bool
     #: What a reranking model said of the rows that it was shown.
-    rerank: Mapping[int, float] = field(default_factory=dict)
+    rerank: Mapping[int, float] = {}
     #: What the vectors were made by; None without an embedder.
     model: str | None = None
 
@@ -181,12 +180,12 @@ def rank_memories(
 
 def scores_of(scores: Scores, rows: NDArray[np.intp]) -> Scores:
     """The scores of some rows."""
-    return Scores(**{field.name: getattr(scores, field.name)[rows] for field in fields(Scores)})
+    return Scores(*[column[rows] for column in msgspec.structs.astuple(scores)])
 
 
 def signals_of(scores: Scores, row: int) -> dict[str, float]:
     """What a row's score is the sum of, without the signals that are zero."""
-    values = {field.name: float(getattr(scores, field.name)[row]) for field in fields(Scores) if field.name != "total"}
+    values = {name: float(getattr(scores, name)[row]) for name in Scores.__struct_fields__ if name != "total"}
     return {name: round(value, 4) for name, value in values.items() if abs(value) >= 0.00005}
 
 
@@ -198,11 +197,6 @@ def is_visible(memory: Memory, now: datetime) -> bool:
 def source_of(columns: PassageColumns, row: int) -> UUID:
     """The episode or memory a passage was taken from."""
     return UUID(bytes=columns.source_id[row].tobytes())
-
-
-def sources_of(columns: PassageColumns, rows: NDArray[np.intp]) -> list[UUID]:
-    """`source_of` each row."""
-    return [UUID(bytes=source) for source in columns.source_id[rows].tolist()]
 
 
 def microseconds(moment: datetime) -> int:

@@ -6,10 +6,11 @@ and without any resolution of the subject nothing is read and nothing changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+from msgspec.structs import replace
 
 from pipelines.policy.visibility import EVERYTHING, Visibility
 from pipelines.retrieval import Found

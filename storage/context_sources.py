@@ -8,14 +8,12 @@ from uuid import UUID
 
 import msgspec
 from msgspec import Raw
-from psycopg import sql
 
 from storage.rows import Episode, Memory
-from storage.transactions import Connection, last_read, uuid_array
+from storage.transactions import Connection, last_read
 
-_EPISODES = sql.SQL("select * from context_episodes({tenant}, {subject}, {ids}::uuid[])")
-_MEMORIES = sql.SQL("select * from context_memories({tenant}, {subject}, {ids}::uuid[])")
-_NEXT = sql.SQL("; ")
+_EPISODES = b"select * from context_episodes(%b, %b, %b)"
+_MEMORIES = b"select * from context_memories(%b, %b, %b)"
 
 
 class Sources(msgspec.Struct, frozen=True):
@@ -24,29 +22,36 @@ class Sources(msgspec.Struct, frozen=True):
     memories: dict[UUID, Memory] = {}
     episodes: dict[UUID, Episode] = {}
     bodies: dict[UUID, str] = {}
+    #: The ids of all of them by their 16 bytes. PERF: making a UUID takes ten times as long as looking for it.
+    ids: dict[bytes, UUID] = {}
 
 
 def last_sources(
-    conn: Connection, tenant_id: str, subject_id: str, *, memories: Sequence[UUID], episodes: Sequence[UUID]
+    conn: Connection, tenant_id: str, subject_id: str, *, memories: Sequence[bytes], episodes: Sequence[bytes]
 ) -> Sources:
-    """Read sources of one subject by their ids, whatever their status, and end the transaction.
+    """Read sources of one subject by the bytes of their ids, whatever their status, and end the transaction.
 
     Indexes: the primary keys.
     """
     asked = [(statement, ids) for statement, ids in ((_EPISODES, episodes), (_MEMORIES, memories)) if ids]
     if not asked:
         return Sources()
-    statements = [
-        statement.format(tenant=tenant_id, subject=subject_id, ids=uuid_array(ids)) for statement, ids in asked
-    ]
-    cursor = last_read(conn, _NEXT.join(statements))
-    rows = cursor.fetchall() if episodes else []
-    found = cursor.set_result(len(asked) - 1).fetchall() if memories else []
+    values = [value for _, ids in asked for value in (tenant_id, subject_id, _array(ids))]
+    answers = last_read(conn, b"; ".join([statement for statement, _ in asked]), values)
+    of_episodes = answers.rows(0) if episodes else []
+    of_memories = answers.rows(len(asked) - 1) if memories else []
+    found = {row[0]: _memory(subject_id, row) for row in of_memories}
+    bodies = {row[1]: row[0] for row in of_episodes}
     return Sources(
-        memories={row[0]: _memory(subject_id, row) for row in found},
-        episodes={row[1]: _episode(subject_id, row) for row in rows},
-        bodies={row[1]: row[0] for row in rows},
+        memories=found,
+        episodes={row[1]: _episode(subject_id, row) for row in of_episodes},
+        bodies=bodies,
+        ids={id.bytes: id for id in (*bodies, *found)},
     )
+
+
+def _array(ids: Sequence[bytes]) -> str:
+    return "{" + ",".join([id.hex() for id in ids]) + "}"
 
 
 # PERF: by name and not through a row factory, which makes a dictionary for each row.

@@ -8,8 +8,6 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from psycopg import sql
-
 from storage.episodes import UncompiledEpisode, uncompiled_episodes
 from storage.history import Watermark
 from storage.passage_cache import Key, PassageCache, refreshed
@@ -24,7 +22,9 @@ _STATE_COLUMNS = (
 
 _STATE = f"select {_STATE_COLUMNS} from context_state(%(tenant)s, %(subject)s, %(model)s, %(forced)s)"
 
-_STATE_FIRST = sql.SQL(f"select {_STATE_COLUMNS} from context_state({{tenant}}, {{subject}}, {{model}}, null)")
+#: A `SubjectState`, to be sent with the beginning of a transaction. Its values: tenant, subject, and the model for a
+#: subject that has had no vectors yet.
+STATE_FIRST = f"select {_STATE_COLUMNS} from context_state(%b, %b, %b, null)".encode()
 
 _BLOCKS = """
 select b.block, b.passages, b.terms, v.scales, v.vectors
@@ -67,15 +67,6 @@ class Candidates:
     watermark: Watermark
     #: What the vectors of the columns were made by.
     model: str
-
-
-def first_statement(tenant_id: str, subject_id: str, model: str) -> sql.Composed:
-    """The statement that gives a `SubjectState`, to be sent with the beginning of a transaction.
-
-    Args:
-        model: for a subject that has had no vectors yet.
-    """
-    return _STATE_FIRST.format(tenant=tenant_id, subject=subject_id, model=model)
 
 
 def read_state(

@@ -9,8 +9,7 @@ server and PostgreSQL cannot hand them to somebody else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from contextvars import ContextVar
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, Self, TypeAlias
 from uuid import UUID
@@ -23,13 +22,13 @@ from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from storage import messages
+from storage.messages import Answers as Answers
+from storage.messages import Connection as Connection
+from storage.messages import statements_sent as statements_sent
 from storage.standing import before_commit, standing
 
-Connection: TypeAlias = psycopg.Connection[TupleRow]
 Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
-
-#: Statements sent since the value was last reset: lets a request report what it cost in round trips.
-statements_sent: ContextVar[int] = ContextVar("statements_sent", default=0)
 
 #: What statements raise when the database is away, restarts, or has cut the connection.
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -48,8 +47,6 @@ _STATEMENTS_BEFORE_REVISION = 3
 _RENEWALS = 10
 
 _ONE_MOMENT: LiteralString = " isolation level repeatable read"
-_COMMIT = sql.SQL("; commit")
-_NEXT = sql.SQL("; ")
 
 _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
@@ -143,8 +140,8 @@ def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 @contextlib.contextmanager
 def reading_transaction(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
     """A tenant's transaction for handing out what is stored, with what governs that, in no more round trips."""
-    with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as cursor:
-        yield cursor.connection, _reader_state(cursor)
+    with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as answers:
+        yield answers.connection, _reader_state(answers)
 
 
 @contextlib.contextmanager
@@ -152,25 +149,33 @@ def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, Re
     """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
     answer is made of. A write may fail where somebody else wrote since the first statement."""
     begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
-    with _begun_transaction(pool, begin) as cursor:
-        yield cursor.connection, _reader_state(cursor)
+    with _begun_transaction(pool, begin) as answers:
+        yield answers.connection, _reader_state(answers)
 
 
 @contextlib.contextmanager
-def first_read(pool: Pool, tenant_id: str, statement: sql.Composed) -> Iterator[tuple[Connection, ReaderState, Any]]:
-    """A transaction as `tenant_snapshot` opens it, with a row of a statement that travels with its beginning."""
+def first_read(
+    pool: Pool, tenant_id: str, statement: bytes, values: Sequence[str]
+) -> Iterator[tuple[Connection, ReaderState, Any]]:
+    """A transaction as `tenant_snapshot` opens it, with the row of a statement that travels with its beginning.
+
+    Args:
+        statement: with `%b` where the values go.
+    """
     begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
-    with _begun_transaction(pool, begin, with_it=statement) as cursor:
-        row = cursor.set_result(-1).fetchone()
-        yield cursor.connection, ReaderState(*(cursor.set_result(-2).fetchone() or (None, None))), row
+    with _begun_transaction(pool, begin.with_first(statement, values)) as answers:
+        yield answers.connection, _reader_state(answers, -2), answers.row(-1)
 
 
-def last_read(conn: Connection, statement: sql.Composed) -> psycopg.Cursor[TupleRow]:
-    """The results of the last statements of a transaction, which travel with its commit: nothing may follow them."""
-    cursor = conn.cursor()
-    if before_commit.get() is None:
-        statement = sql.Composed([statement, _COMMIT])
-    return cursor.execute(statement, prepare=False)
+def last_read(conn: Connection, statements: bytes, values: Sequence[str]) -> Answers:
+    """The answers of the last statements of a transaction, which travel with its commit: nothing may follow them.
+
+    Args:
+        statements: with `%b` where the values go.
+    """
+    text = messages.with_literals(conn, statements, values)
+    # What must be written along with the transaction is written when its block is left, so the commit comes after.
+    return messages.send(conn, text if before_commit.get() else text + b"; commit")
 
 
 @contextlib.contextmanager
@@ -183,10 +188,10 @@ def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> I
 
     Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
     """
-    cursor = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
-    conn = cursor.connection
+    answers = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
+    conn = answers.connection
     try:
-        row = cursor.set_result(-1).fetchone()
+        row = answers.row(-1)
         try:
             with conn.pipeline():
                 yield conn, row
@@ -199,8 +204,8 @@ def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> I
         pool.putconn(conn)
 
 
-def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
-    return ReaderState(*(cursor.set_result(-1).fetchone() or (None, None)))
+def _reader_state(answers: Answers, number: int = -1) -> ReaderState:
+    return ReaderState(*(answers.row(number) or (None, None)))
 
 
 @contextlib.contextmanager
@@ -244,21 +249,19 @@ class _Beginning:
             self._text = self._composed.as_bytes(conn)
         return self._text
 
-    def followed_by(self, statement: sql.Composed) -> _Following:
-        return _Following(self, statement)
+    def with_first(self, statement: bytes, values: Sequence[str]) -> _WithFirst:
+        """The same with one more statement."""
+        return _WithFirst(self, statement, values)
 
 
-class _Following(_Beginning):
-    """The same with one more."""
+class _WithFirst:
+    __slots__ = ("_begin", "_statement", "_values")
 
-    __slots__ = ("_begin",)
-
-    def __init__(self, begin: _Beginning, statement: sql.Composed) -> None:
-        super().__init__(sql.Composed([_NEXT, statement]))
-        self._begin = begin
+    def __init__(self, begin: _Beginning, statement: bytes, values: Sequence[str]) -> None:
+        self._begin, self._statement, self._values = begin, statement, values
 
     def text(self, conn: Connection) -> bytes:
-        return self._begin.text(conn) + super().text(conn)
+        return self._begin.text(conn) + b"; " + messages.with_literals(conn, self._statement, self._values)
 
 
 @lru_cache(maxsize=1024)
@@ -269,23 +272,21 @@ def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralStrin
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: _Beginning, wait_seconds: float | None = None) -> Iterator[Connection]:
-    with _begun_transaction(pool, begin, wait_seconds) as cursor:
-        yield cursor.connection
+def _transaction(pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None = None) -> Iterator[Connection]:
+    with _begun_transaction(pool, begin, wait_seconds) as answers:
+        yield answers.connection
 
 
 @contextlib.contextmanager
 def _begun_transaction(
-    pool: Pool, begin: _Beginning, wait_seconds: float | None = None, *, with_it: sql.Composed | None = None
-) -> Iterator[psycopg.Cursor[TupleRow]]:
-    """The transaction, with the results of the statements that began it."""
-    if with_it is not None:
-        begin = begin.followed_by(with_it)
-    cursor = _begun_in_good_standing(pool, begin, wait_seconds)
-    conn = cursor.connection
+    pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None = None
+) -> Iterator[Answers]:
+    """The transaction, with the answers of the statements that began it."""
+    answers = _begun_in_good_standing(pool, begin, wait_seconds)
+    conn = answers.connection
     try:
         try:
-            yield cursor
+            yield answers
             if attend := before_commit.get():
                 attend(conn)
         except BaseException:
@@ -293,23 +294,23 @@ def _begun_transaction(
                 conn.execute("rollback")
             raise
         if conn.pgconn.transaction_status != TransactionStatus.IDLE:  # else it went with the last statement
-            conn.execute("commit")
+            messages.send(conn, b"commit")
     finally:
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(pool: Pool, begin: _Beginning, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun_in_good_standing(pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None) -> Answers:
     """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
     holder = standing.get()
     if holder is None:
         return _begun(pool, begin, wait_seconds)
     for _ in range(_RENEWALS):
-        cursor = _begun(pool, begin, wait_seconds)
-        row = cursor.set_result(_STATEMENTS_BEFORE_REVISION).fetchone()
+        answers = _begun(pool, begin, wait_seconds)
+        row = answers.row(_STATEMENTS_BEFORE_REVISION)
         if row is not None and row[0] == holder.revision:
             holder.is_confirmed = True
-            return cursor
-        conn = cursor.connection
+            return answers
+        conn = answers.connection
         with contextlib.suppress(*DATABASE_AWAY):
             conn.execute("rollback")
         pool.putconn(conn)
@@ -322,7 +323,7 @@ def _begun_in_good_standing(pool: Pool, begin: _Beginning, wait_seconds: float |
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: _Beginning, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun(pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None) -> Answers:
     """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
@@ -331,7 +332,7 @@ def _begun(pool: Pool, begin: _Beginning, wait_seconds: float | None) -> psycopg
     for _ in range(pool.max_size):
         conn = pool.getconn(wait_seconds)
         try:
-            return conn.execute(begin.text(conn), prepare=False)
+            return messages.send(conn, begin.text(conn))
         except BaseException as ex:
             is_dead = conn.closed and isinstance(ex, DATABASE_AWAY)
             pool.putconn(conn)
