@@ -23,6 +23,10 @@ from storage.passage_columns import PassageColumns, concatenate
 #: Seconds after which a subject that nobody asks for is let go.
 IDLE_SECONDS = 600.0
 
+#: Bytes up to which a subject is a small one, and the share of the bytes that those may take besides: some hundreds.
+SMALL_BYTES = 2**20
+SMALL_SHARE = 1 / 6
+
 #: Bytes of a passage besides its columns: what ranking derives from them (`PassageColumns.derived`).
 _DERIVED_BYTES = 48
 
@@ -53,13 +57,15 @@ class Kept:
 
 
 class PassageCache:
-    """The most recently used subjects of a process, up to so many bytes. Safe to share between threads."""
+    """The most recently used subjects of a process, up to so many bytes. Safe to share between threads.
+
+    Small subjects have a place of their own, or the many would leave the process as large as the few make it.
+    """
 
     def __init__(self, most_bytes: int, *, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most_bytes = most_bytes
+        self._large = _Shelf(most_bytes)
+        self._small = _Shelf(int(most_bytes * SMALL_SHARE))
         self._clock = clock
-        self._kept: OrderedDict[Key, Kept] = OrderedDict()
-        self._size = 0
         self._lock = threading.Lock()
         self._loading: dict[Key, threading.Lock] = {}
 
@@ -83,29 +89,58 @@ class PassageCache:
     @property
     def kept_bytes(self) -> int:
         """What the subjects that are kept take."""
-        return self._size
+        return self._large.size + self._small.size
 
     def _find(self, key: Key) -> Kept | None:
         with self._lock:
-            kept = self._kept.get(key)
-            if kept is not None:
-                kept.used_at = self._clock()
-                self._kept.move_to_end(key)
-            return kept
+            return self._small.find(key, self._clock()) or self._large.find(key, self._clock())
 
     def _keep(self, key: Key, kept: Kept) -> None:
         with self._lock:
-            kept.used_at = now = self._clock()
-            former = self._kept.pop(key, None)
-            self._size += kept.size - (former.size if former else 0)
-            self._kept[key] = kept
-            while self._kept:
-                oldest = next(iter(self._kept.values()))
-                if self._size <= self._most_bytes and oldest.used_at > now - IDLE_SECONDS:
-                    break
-                forgotten, _ = self._kept.popitem(last=False)
-                self._size -= oldest.size
-                self._loading.pop(forgotten, None)
+            self._small.drop(key)
+            self._large.drop(key)
+            now = self._clock()
+            (self._large if kept.size > SMALL_BYTES else self._small).keep(key, kept, now)
+            for shelf in (self._small, self._large):
+                for forgotten in shelf.let_go(now - IDLE_SECONDS):
+                    self._loading.pop(forgotten, None)
+
+
+class _Shelf:
+    """Subjects in the order of their last use, up to so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.size = 0
+        self._most_bytes = most_bytes
+        self._kept: OrderedDict[Key, Kept] = OrderedDict()
+
+    def find(self, key: Key, now: float) -> Kept | None:
+        kept = self._kept.get(key)
+        if kept is not None:
+            kept.used_at = now
+            self._kept.move_to_end(key)
+        return kept
+
+    def keep(self, key: Key, kept: Kept, now: float) -> None:
+        kept.used_at = now
+        self._kept[key] = kept
+        self.size += kept.size
+
+    def drop(self, key: Key) -> None:
+        kept = self._kept.pop(key, None)
+        if kept is not None:
+            self.size -= kept.size
+
+    def let_go(self, not_used_since: float) -> list[Key]:
+        """Forget what is too old, and the oldest until the rest fits."""
+        forgotten = []
+        while self._kept:
+            key, oldest = next(iter(self._kept.items()))
+            if self.size <= self._most_bytes and oldest.used_at > not_used_since:
+                break
+            self.drop(key)
+            forgotten.append(key)
+        return forgotten
 
 
 def refreshed(kept: Kept | None, versions: str, read: Reader, nothing: Nothing) -> Kept:
