@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any, TypeAlias
 
 import psycopg
+from psycopg import sql
 from psycopg.adapt import Transformer
 from psycopg.errors import error_from_result
 from psycopg.generators import execute
@@ -70,3 +71,35 @@ def with_literals(conn: Connection, statement: bytes, values: Sequence[str]) -> 
     """
     quote = Escaping(conn.pgconn).escape_literal
     return statement % tuple([quote(value.encode()) for value in values])
+
+
+class Beginning:
+    """Statements that begin a transaction. PERF: their text is put together once, with whichever connection asks first;
+    all of them quote alike."""
+
+    __slots__ = ("_composed", "_text")
+
+    def __init__(self, composed: sql.Composed) -> None:
+        self._composed = composed
+        self._text: bytes | None = None
+
+    def text(self, conn: Connection) -> bytes:
+        if self._text is None:
+            self._text = self._composed.as_bytes(conn)
+        return self._text
+
+    def with_first(self, statement: bytes, values: Sequence[str]) -> BeginningWithRead:
+        """The same with one more statement."""
+        return BeginningWithRead(self, statement, values)
+
+
+class BeginningWithRead:
+    """The same with a read behind it."""
+
+    __slots__ = ("_begin", "_statement", "_values")
+
+    def __init__(self, begin: Beginning, statement: bytes, values: Sequence[str]) -> None:
+        self._begin, self._statement, self._values = begin, statement, values
+
+    def text(self, conn: Connection) -> bytes:
+        return self._begin.text(conn) + b"; " + with_literals(conn, self._statement, self._values)

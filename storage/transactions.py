@@ -23,7 +23,7 @@ from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
 from storage import messages
-from storage.messages import Answers as Answers
+from storage.messages import Answers, Beginning, BeginningWithRead
 from storage.messages import Connection as Connection
 from storage.messages import statements_sent as statements_sent
 from storage.standing import before_commit, standing
@@ -228,58 +228,30 @@ def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 
 def _begin(
     role: str, tenant_id: str, mode: LiteralString = "", *, reading: bool = False, then: LiteralString = ""
-) -> _Beginning:
+) -> Beginning:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
     return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then)
 
 
-class _Beginning:
-    """Statements that begin a transaction. PERF: their text is put together once, with whichever connection asks first;
-    all of them quote alike."""
-
-    __slots__ = ("_composed", "_text")
-
-    def __init__(self, composed: sql.Composed) -> None:
-        self._composed = composed
-        self._text: bytes | None = None
-
-    def text(self, conn: Connection) -> bytes:
-        if self._text is None:
-            self._text = self._composed.as_bytes(conn)
-        return self._text
-
-    def with_first(self, statement: bytes, values: Sequence[str]) -> _WithFirst:
-        """The same with one more statement."""
-        return _WithFirst(self, statement, values)
-
-
-class _WithFirst:
-    __slots__ = ("_begin", "_statement", "_values")
-
-    def __init__(self, begin: _Beginning, statement: bytes, values: Sequence[str]) -> None:
-        self._begin, self._statement, self._values = begin, statement, values
-
-    def text(self, conn: Connection) -> bytes:
-        return self._begin.text(conn) + b"; " + messages.with_literals(conn, self._statement, self._values)
-
-
 @lru_cache(maxsize=1024)
-def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> _Beginning:
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString) -> Beginning:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
-    return _Beginning(text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id)))
+    return Beginning(text.format(mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id)))
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None = None) -> Iterator[Connection]:
+def _transaction(
+    pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None = None
+) -> Iterator[Connection]:
     with _begun_transaction(pool, begin, wait_seconds) as answers:
         yield answers.connection
 
 
 @contextlib.contextmanager
 def _begun_transaction(
-    pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None = None
+    pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None = None
 ) -> Iterator[Answers]:
     """The transaction, with the answers of the statements that began it."""
     answers = _begun_in_good_standing(pool, begin, wait_seconds)
@@ -299,7 +271,7 @@ def _begun_transaction(
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None) -> Answers:
+def _begun_in_good_standing(pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None) -> Answers:
     """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
     holder = standing.get()
     if holder is None:
@@ -323,7 +295,7 @@ def _begun_in_good_standing(pool: Pool, begin: _Beginning | _WithFirst, wait_sec
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: _Beginning | _WithFirst, wait_seconds: float | None) -> Answers:
+def _begun(pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None) -> Answers:
     """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
