@@ -12,6 +12,9 @@ from typing import Any, Self
 
 import msgspec
 
+from storage import messages
+from storage.messages import Answers, Connection
+from storage.messages import send as messages_send
 from storage.transactions import CountingCursor, Pool, open_pool
 
 #: What is no query: transactions and settings.
@@ -65,6 +68,18 @@ class _Explaining(CountingCursor):
             nodes=[_named(node) for node in nodes if "Scan" in node["Node Type"]],
         )
 
+    @classmethod
+    def send(cls, conn: Connection, statements: bytes) -> Answers:
+        """Of a message that begins or ends a transaction, what is no part of that. Functions are explained as a whole:
+        their time and pages, without the nodes inside them."""
+        queries = [text for text in statements.decode().split("; ") if not text.lower().startswith(_NO_PLAN)]
+        begins = statements.startswith(b"begin")
+        answers = messages_send(conn, statements) if begins else None
+        for query in queries:
+            with cls(conn) as cursor:
+                cls.found.append(cursor._explain(query, None))
+        return answers or messages_send(conn, statements)
+
 
 def explain(database_url: str, requests: dict[str, Callable[[Pool], object]]) -> list[Plan]:
     """Run each request once unseen, so that caches are warm, then once explained."""
@@ -74,10 +89,13 @@ def explain(database_url: str, requests: dict[str, Callable[[Pool], object]]) ->
         try:
             run(pool)
             conn = pool.getconn()
-            conn.cursor_factory = type("_Recording", (_Explaining,), {"request": name, "found": found})
+            recording = type("_Recording", (_Explaining,), {"request": name, "found": found})
+            conn.cursor_factory = recording
             pool.putconn(conn)
+            messages.send = recording.send  # type: ignore[attr-defined, assignment]
             run(pool)
         finally:
+            messages.send = messages_send
             pool.close()
     return found
 

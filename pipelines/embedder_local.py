@@ -30,8 +30,8 @@ _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
 #: Characters of one text that are embedded; the mean of so many tokens moves no more.
 MOST_CHARS = 20_000
 
-#: Tokens that are gathered at once; bounds the working memory to about 16 MB.
-_CHUNK_TOKENS = 16_384
+#: Tokens that are gathered at once; few enough that they stay in the processor's cache.
+_CHUNK_TOKENS = 512
 
 
 class LocalEmbedderMissing(RuntimeError):

@@ -25,11 +25,14 @@ from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
-from storage.retrieval import Candidates, load_candidates
-from storage.transactions import Connection, ReaderState, tenant_snapshot
+from storage.retrieval import STATE_FIRST, Candidates, SubjectState, load_candidates, read_state
+from storage.transactions import Connection, ReaderState, first_read, tenant_snapshot
 
 #: A transaction, and what governs reading in it.
 Opened: TypeAlias = tuple[Connection, ReaderState]
+
+#: The same for ranking, with the subject's state where that came along.
+OpenedToRank: TypeAlias = tuple[Connection, ReaderState, SubjectState | None]
 
 
 class HistoryGone(Exception):
@@ -51,8 +54,10 @@ class Wanted:
     waiting_limit: int
     #: Whose vectors; None for the model that the subject is read with.
     model: str | None = None
-    #: Where large subjects are kept between requests.
+    #: Where subjects are kept between requests.
     cache: PassageCache | None = None
+    #: The subject's state, if the transaction has read it.
+    state: SubjectState | None = None
 
 
 class World(Protocol):
@@ -60,6 +65,11 @@ class World(Protocol):
 
     def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         """A transaction in which every query sees this world."""
+
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str
+    ) -> contextlib.AbstractContextManager[OpenedToRank]:
+        """The same, for whoever loads the subject next."""
 
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         """Everything retrievable of the subject; None for an unknown one."""
@@ -77,14 +87,21 @@ class Present:
         with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             yield conn, state
 
+    @contextlib.contextmanager
+    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+        asked = (tenant_id, subject_id, _model(services.embedder))
+        with first_read(services.pool, tenant_id, STATE_FIRST, asked) as (conn, reader, row):
+            yield conn, reader, SubjectState(*row)
+
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
-        services = wanted.services
+        services, subject = wanted.services, (wanted.tenant_id, wanted.subject_id)
+        state = wanted.state
+        if state is None:
+            state = read_state(conn, *subject, model=_model(services.embedder), forced_model=wanted.model)
         return load_candidates(
             conn,
-            wanted.tenant_id,
-            wanted.subject_id,
-            model=_model(services.embedder),
-            forced_model=wanted.model,
+            *subject,
+            state,
             dimensions_of=lambda name: _dimensions(services.embedder_of(name)),
             waiting_limit=wanted.waiting_limit,
             cache=wanted.cache,
@@ -118,6 +135,11 @@ class Past:
                 labels_then=self.labels_then,
             )
             yield conn, state
+
+    @contextlib.contextmanager
+    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+        with self.open(services, tenant_id, subject_id) as (conn, reader):
+            yield conn, reader, None
 
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         subject = (wanted.tenant_id, wanted.subject_id)
@@ -186,6 +208,11 @@ class NothingStored:
             history.look_back(conn, known_at=datetime.min.replace(tzinfo=UTC), last_seq=0, labels_then=True)
             yield conn, state
 
+    @contextlib.contextmanager
+    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+        with self.open(services, tenant_id, subject_id) as (conn, reader):
+            yield conn, reader, None
+
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         return None
 
@@ -202,6 +229,11 @@ class TrueThen:
 
     def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
         return self.world.open(services, tenant_id, subject_id)
+
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str
+    ) -> contextlib.AbstractContextManager[OpenedToRank]:
+        return self.world.open_to_rank(services, tenant_id, subject_id)
 
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         candidates = self.world.load(conn, wanted)

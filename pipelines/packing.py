@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from config.deferred import np
 from pipelines.ranking import Scores
-from storage.passage_columns import Kind, PassageColumns
+from storage.passage_columns import Kind, PassageColumns, term_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,9 +118,9 @@ class _Packer:
         self.cost = dict(zip(listed, columns.tokens[rows].tolist(), strict=True))
         self.kind = dict(zip(listed, columns.kind[rows].tolist(), strict=True))
         self.day = dict(zip(listed, (columns.occurred_at[rows] // _MICROSECONDS_PER_DAY).tolist(), strict=True))
-        self.speaker = columns.speaker
+        self.speaker = dict(zip(listed, columns.speaker[rows].tolist(), strict=True))
         self.terms = columns.terms
-        stops = np.cumsum(columns.term_counts, dtype=np.int64)[rows]
+        stops = columns.derived(term_ends)[rows]
         self.stop = dict(zip(listed, stops.tolist(), strict=True))
         self.start = dict(zip(listed, (stops - columns.term_counts[rows]).tolist(), strict=True))
         self.seen: set[tuple[bytes, int, int]] = set()
@@ -129,10 +129,11 @@ class _Packer:
     def take_best(self, rows: list[int]) -> list[int]:
         """Turns and new memories, in order; what waits comes back."""
         waiting: list[int] = []
-        for row in rows:
+        for place, row in enumerate(rows):
             if self.left < self.cheapest:
-                self.left_out[row] = "budget"
-            elif self.kind[row] == _TURN:
+                self.left_out.update(dict.fromkeys(rows[place:], "budget"))
+                break
+            if self.kind[row] == _TURN:
                 self._take_turn(row)
             elif self.kind[row] == _SUMMARY or self._is_told(row):
                 waiting.append(row)
@@ -182,13 +183,13 @@ class _Packer:
     def _take_turn(self, row: int) -> None:
         if self.stop[row] - self.start[row] >= self.p.least_terms:
             words = self.terms[self.start[row] : self.stop[row]].tobytes()
-            key = words, int(self.speaker[row]), self.day[row]
+            key = words, self.speaker[row], self.day[row]
             if key in self.seen:
                 self.left_out[row] = "duplicate"
                 return
             self.seen.add(key)
         if self._add(row) and self.told_terms is not None:
-            self.told_terms.update(self._terms_of(row))
+            self.told_terms.update(self._list_of(row))
 
     def _add(self, row: int) -> bool:
         price = self._price(row)
@@ -219,8 +220,12 @@ class _Packer:
             self.told_terms = set()
             for turn in self.chosen:
                 if self.kind[turn] == _TURN:
-                    self.told_terms.update(self._terms_of(turn))
+                    self.told_terms.update(self._list_of(turn))
         return bool(own) and len(own & self.told_terms) >= self.p.told * len(own)
 
     def _terms_of(self, row: int) -> set[int]:
-        return set(self.terms[self.start[row] : self.stop[row]].tolist())
+        return set(self._list_of(row))
+
+    def _list_of(self, row: int) -> list[int]:
+        terms: list[int] = self.terms[self.start[row] : self.stop[row]].tolist()
+        return terms

@@ -11,16 +11,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
+
 from config.deferred import np
 from pipelines.neighbourhood import Neighbourhood, Window, neighbourhood
 from pipelines.query import Query
-from storage.passage_columns import Flag, Kind, PassageColumns
+from storage.passage_columns import Flag, Kind, PassageColumns, term_ends
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 FloatColumn: TypeAlias = "NDArray[np.float32]"
+
+#: PERF: an attribute of an enumeration costs a search through its class.
+_TURN = int(Kind.TURN)
 
 #: Rows of vectors that are converted and multiplied at once: 1 MB of float32, so that they stay in the cache.
 _ROWS_AT_ONCE = 1024
@@ -79,8 +84,7 @@ ENCODER_PARAMETERS = replace(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """What each passage is worth for a task: the total and the signals it is the sum of, each (n,) float32."""
 
     total: FloatColumn
@@ -93,8 +97,7 @@ class Scores:
     question: FloatColumn
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
+class Matches(msgspec.Struct, frozen=True):
     """Every occurrence of a query term, in the order of the passages: the term's number and the passage's row."""
 
     term: NDArray[np.intp]
@@ -123,11 +126,11 @@ def score(
     p = parameters
     if matches is None:
         matches = match_terms(columns, query.terms)
-    around = neighbourhood(columns.session)
+    around = columns.derived(_around)
     lexical = np.float32(p.lexical) * lexical_scores(columns, matches, around, p)
     semantic = np.float32(p.semantic) * around.weighted_sum(cosines(columns, query_vector, p), p.semantic_window)
-    memories = columns.kind != Kind.TURN
-    if memories.any():
+    memories = columns.derived(_memories)
+    if memories is not None:
         lexical[memories] *= np.float32(p.memory)
         semantic[memories] *= np.float32(p.memory)
     base = lexical + semantic
@@ -153,13 +156,10 @@ def cosines(columns: PassageColumns, query_vector: FloatColumn, p: RankingParame
     out = np.zeros(n, dtype=np.float32)
     if n == 0 or query_vector.shape[0] == 0 or columns.vectors.shape[1] != query_vector.shape[0]:
         return out
-    step = -(-n // _ROWS_FOR_MEAN)
-    weights = (columns.scale * _turns(columns))[::step]
-    rows = columns.vectors[::step].astype(np.float32)
-    of = max(int(np.count_nonzero(weights)), 1)
-    target = query_vector - np.float32(p.commonness / (of + p.commonness_from)) * (weights @ rows)
+    of, common = columns.derived(_common_vector)
+    target = query_vector - np.float32(p.commonness / (of + p.commonness_from)) * common
     if n <= _ROWS_AT_ONCE:
-        return (rows @ target) * columns.scale
+        return (columns.vectors.astype(np.float32) @ target) * columns.scale
     for start in range(0, n, _ROWS_AT_ONCE):
         chunk = columns.vectors[start : start + _ROWS_AT_ONCE].astype(np.float32)
         np.dot(chunk, target, out=out[start : start + _ROWS_AT_ONCE])
@@ -175,22 +175,48 @@ def lexical_scores(
     matches = rarest(matches, p.most_terms)
     if len(matches) == 0:
         return np.zeros(n, dtype=np.float32)
-    turns = _turns(columns)
+    turns = columns.derived(_turns)
     occurrence, reached, weight = around.spread(matches.passage, p.lexical_window)
     pairs = matches.term[occurrence] * n + reached
     pair, frequency = _sum_by_pair(pairs, weight, n * (int(matches.term.max()) + 1))
     term, passage = np.divmod(pair, n)
     document_frequency = np.bincount(term, weights=turns[passage])
     idf = np.log1p((turns.sum() - document_frequency + 0.5) / (document_frequency + 0.5))
-    length = around.weighted_sum(columns.term_counts.astype(np.float32), p.lexical_window)
-    norm = (p.k1 * (1 - p.b)) + length * (p.k1 * p.b / max(float(length[turns].mean()), 1e-9))
+    length, mean_length = columns.derived(_lengths, p.lexical_window)
+    norm = (p.k1 * (1 - p.b)) + length * (p.k1 * p.b / max(mean_length, 1e-9))
     gain = idf[term] * frequency * (p.k1 + 1) / (frequency + norm[passage])
     return np.bincount(passage, weights=gain, minlength=n).astype(np.float32)
 
 
+# What follows depends on the passages alone, and is kept with those that are kept.
+
+
+def _around(columns: PassageColumns) -> Neighbourhood:
+    return neighbourhood(columns.session)
+
+
+def _memories(columns: PassageColumns) -> NDArray[np.bool_] | None:
+    """The rows that are no turns; None when there are none."""
+    memories = columns.kind != _TURN
+    return memories if memories.any() else None
+
+
+def _common_vector(columns: PassageColumns) -> tuple[int, FloatColumn]:
+    """The sum of the vectors of turns, or of a sample of them, and of how many."""
+    step = -(-len(columns) // _ROWS_FOR_MEAN)
+    weights = (columns.scale * columns.derived(_turns))[::step]
+    return max(int(np.count_nonzero(weights)), 1), weights @ columns.vectors[::step].astype(np.float32)
+
+
+def _lengths(columns: PassageColumns, window: Window) -> tuple[FloatColumn, float]:
+    """Terms of each passage with its neighbours', and their mean over turns."""
+    length = columns.derived(_around).weighted_sum(columns.term_counts.astype(np.float32), window)
+    return length, float(length[columns.derived(_turns)].mean())
+
+
 def _turns(columns: PassageColumns) -> NDArray[np.bool_]:
     """The rows that statistics are taken from: turns, for memories repeat them; all rows where there are no turns."""
-    turns = columns.kind == Kind.TURN
+    turns = columns.kind == _TURN
     return turns if turns.any() else np.ones(len(columns), dtype=np.bool_)
 
 
@@ -201,13 +227,12 @@ def match_terms(columns: PassageColumns, query_terms: NDArray[np.uint32]) -> Mat
     # PERF: a sieve over the lower 16 bits leaves few of the subject's terms to look up.
     sieve = np.zeros(1 << 16, dtype=np.bool_)
     sieve[query_terms.astype(np.uint16)] = True
-    places = np.flatnonzero(sieve[columns.terms.astype(np.uint16)])
+    places = sieve[columns.terms.astype(np.uint16)].nonzero()[0]
     wanted = np.sort(query_terms)
     found = columns.terms[places]
-    term = np.minimum(np.searchsorted(wanted, found), len(wanted) - 1)
+    term = np.minimum(wanted.searchsorted(found), len(wanted) - 1)
     exact = wanted[term] == found
-    ends = np.cumsum(columns.term_counts, dtype=np.int64)
-    return Matches(term[exact], np.searchsorted(ends, places[exact], side="right"))
+    return Matches(term[exact], columns.derived(term_ends).searchsorted(places[exact], side="right"))
 
 
 def rarest(matches: Matches, most: int) -> Matches:
@@ -228,7 +253,7 @@ def _sum_by_pair(
     """Distinct pairs and the sums of their weights."""
     if most <= _DENSE_PAIRS:
         table = np.bincount(pairs, weights=weights).astype(np.float64, copy=False)
-        used = np.flatnonzero(table)
+        used = table.nonzero()[0]
         return used, table[used]
     distinct, inverse = np.unique(pairs, return_inverse=True)
     return distinct, np.bincount(inverse, weights=weights).astype(np.float64, copy=False)

@@ -14,7 +14,7 @@ from pipelines.terms import term_list
 from storage.passage_columns import PassageColumns
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +79,8 @@ def relatedness(
         + p.coverage * _coverage(matches, terms=len(query.terms), passages=n)
         + p.speaker * bool(query.speakers)
     )
-    is_general = bool(np.count_nonzero(~np.isin(query.terms, _general_terms())) < p.specific_terms)
+    general = _general_terms()
+    is_general = len([term for term in query.terms.tolist() if term not in general]) < p.specific_terms
     return Relatedness(value, threshold, is_general or value >= threshold)
 
 
@@ -109,5 +110,5 @@ def _coverage(matches: Matches, *, terms: int, passages: int) -> float:
 
 
 @cache
-def _general_terms() -> NDArray[np.uint32]:
-    return np.array(term_list(_GENERAL), dtype=np.uint32)
+def _general_terms() -> frozenset[int]:
+    return frozenset(term_list(_GENERAL))

@@ -7,10 +7,10 @@ fails, or the tenant's budget is spent, our order stands.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 import structlog
+from msgspec.structs import replace
 
 from config.deferred import np
 from pipelines.packing import rank

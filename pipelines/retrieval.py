@@ -6,11 +6,12 @@ Context and semantic search both go through here, so there is one ranking.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
+
+import msgspec
 
 from config.clock import utcnow
 from config.deferred import np
@@ -37,7 +38,7 @@ from storage import memories
 from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
-from storage.retrieval import Candidates
+from storage.retrieval import Candidates, SubjectState
 from storage.rows import Memory
 from storage.transactions import Connection
 
@@ -58,8 +59,7 @@ _KINDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A subject's passages with their scores for a task. Rows of all parts belong together."""
 
     columns: PassageColumns
@@ -77,7 +77,7 @@ class Found:
     #: False when the task could not be embedded and words alone decided.
     is_semantic: bool
     #: What a reranking model said of the rows that it was shown.
-    rerank: Mapping[int, float] = field(default_factory=dict)
+    rerank: Mapping[int, float] = {}
     #: What the vectors were made by; None without an embedder.
     model: str | None = None
 
@@ -94,6 +94,7 @@ def find_passages(
     world: World = PRESENT,
     model: str | None = None,
     cache: PassageCache | None = None,
+    state: SubjectState | None = None,
 ) -> Found | None:
     """Score everything retrievable of the subject; None when nothing is stored of it.
 
@@ -103,8 +104,9 @@ def find_passages(
         model: Whose vectors to use, for comparisons; None for the model that the subject is read with.
         cache: Where large subjects are kept between requests.
         world: The subject as it is, or as it stood.
+        state: The subject's state, if the transaction has read it.
     """
-    candidates = world.load(conn, Wanted(services, tenant_id, subject_id, WAITING_EPISODES, model, cache))
+    candidates = world.load(conn, Wanted(services, tenant_id, subject_id, WAITING_EPISODES, model, cache, state))
     if candidates is None:
         return None
     embedder = services.embedder_of(candidates.model)
@@ -181,12 +183,12 @@ def rank_memories(
 
 def scores_of(scores: Scores, rows: NDArray[np.intp]) -> Scores:
     """The scores of some rows."""
-    return Scores(**{field.name: getattr(scores, field.name)[rows] for field in fields(Scores)})
+    return Scores(*[column[rows] for column in msgspec.structs.astuple(scores)])
 
 
 def signals_of(scores: Scores, row: int) -> dict[str, float]:
     """What a row's score is the sum of, without the signals that are zero."""
-    values = {field.name: float(getattr(scores, field.name)[row]) for field in fields(Scores) if field.name != "total"}
+    values = {name: float(getattr(scores, name)[row]) for name in Scores.__struct_fields__ if name != "total"}
     return {name: round(value, 4) for name, value in values.items() if abs(value) >= 0.00005}
 
 
@@ -198,11 +200,6 @@ def is_visible(memory: Memory, now: datetime) -> bool:
 def source_of(columns: PassageColumns, row: int) -> UUID:
     """The episode or memory a passage was taken from."""
     return UUID(bytes=columns.source_id[row].tobytes())
-
-
-def sources_of(columns: PassageColumns, rows: NDArray[np.intp]) -> list[UUID]:
-    """`source_of` each row."""
-    return [UUID(bytes=source) for source in columns.source_id[rows].tolist()]
 
 
 def microseconds(moment: datetime) -> int:

@@ -6,8 +6,10 @@ and without any resolution of the subject nothing is read and nothing changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from config.deferred import np
 from pipelines.policy.visibility import EVERYTHING, Visibility

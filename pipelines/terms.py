@@ -35,7 +35,7 @@ STOP_WORDS = frozenset(
 )
 
 #: Remembered words; the table is emptied when it is full, so a flood of made-up words cannot fill the memory.
-_MOST_REMEMBERED = 200_000
+_MOST_REMEMBERED = 60_000
 
 #: Characters of a word that count; longer runs are no words.
 _MOST_WORD_CHARS = 64

@@ -29,7 +29,10 @@ _AFTER_MARK = (0, 1, 1.2, 1.3, 1.3, 1.4, 1.6, 1.6, 2.1, 2.1, 2.1, 2.3, 2.5, 2.7,
 _LETTERS_PER_TOKEN = 4.5
 
 #: Pieces that are remembered; the table is emptied when it is full.
-_MOST_REMEMBERED = 100_000
+_MOST_REMEMBERED = 30_000
+#: Lines that are remembered likewise: contexts of the same subject repeat each other's lines. Not their words but their
+#: 64-bit hashes are kept, by which two of them will not be confused in the life of a server.
+_MOST_LINES_REMEMBERED = 8_192
 
 
 class _Costs(dict[str, float]):
@@ -45,12 +48,25 @@ class _Costs(dict[str, float]):
 def count_tokens(text: str) -> int:
     """Estimate the tokens of a text: `count_tokens(a + "\\n" + b) == count_tokens(a + "\\n") + count_tokens(b)`.
 
-    About 6 µs for a chat turn.
+    About 6 µs for a chat turn, and 0.2 for one that was counted lately.
     """
     if "\n" not in text:
         return _tokens_of_line(text)
     *ended, last = text.split("\n")
-    return sum([_tokens_of_line(line, _cost_of_break(line)) for line in ended]) + _tokens_of_line(last)
+    hashes = [*map(hash, ended)]
+    costs = [
+        _cost_of_ended(line, hashed) if cost is None else cost
+        for line, hashed, cost in zip(ended, hashes, map(_lines.get, hashes), strict=True)
+    ]
+    return sum(costs) + (_tokens_of_line(last) if last else 0)
+
+
+def _cost_of_ended(line: str, hashed: int) -> int:
+    cost = _tokens_of_line(line, _cost_of_break(line))
+    if len(_lines) >= _MOST_LINES_REMEMBERED:
+        _lines.clear()
+    _lines[hashed] = cost
+    return cost
 
 
 def _tokens_of_line(line: str, extra: float = 0.0) -> int:
@@ -132,3 +148,4 @@ def _cost_of_symbol(char: str) -> float:
 
 
 _costs = _Costs()
+_lines: dict[int, int] = {}

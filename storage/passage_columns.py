@@ -6,16 +6,19 @@ are found when a request scores the columns, so appending passages never rewrite
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from config.deferred import np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+
+T = TypeVar("T")
 
 #: `valid_until` of what does not end.
 NEVER = 2**63 - 1
@@ -45,7 +48,7 @@ class Flag(IntFlag):
     CONTINUES = 16
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class PassageColumns:
     """`n` passages; all arrays share the first axis except `terms`, which holds the terms of all, one after another."""
 
@@ -81,6 +84,19 @@ class PassageColumns:
     def __len__(self) -> int:
         return len(self.kind)
 
+    def derived(self, make: Callable[..., T], *parameters: Hashable) -> T:
+        """`make(self, *parameters)`, worked out once: columns that are kept between requests (`storage.passage_cache`)
+        keep it with them. What is derived must not be written to."""
+        key = (make, *parameters)
+        if key not in self._derived:
+            self._derived[key] = make(self, *parameters)
+        value: T = self._derived[key]
+        return value
+
+    @cached_property
+    def _derived(self) -> dict[Any, Any]:
+        return {}
+
 
 def quantise(unit_vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
     """Vectors as one signed byte a dimension and one scale a row; the cosine moves by less than 0.005."""
@@ -88,6 +104,11 @@ def quantise(unit_vectors: NDArray[np.float32]) -> tuple[NDArray[np.float32], ND
     scale = (peak / 127.0).astype(np.float32)
     divisor = np.where(scale > 0, scale, 1.0)[:, None]
     return scale, np.rint(unit_vectors / divisor).astype(np.int8)
+
+
+def term_ends(columns: PassageColumns) -> NDArray[np.int64]:
+    """Where the terms of each passage end. Ask for it with `columns.derived(term_ends)`."""
+    return columns.term_counts.cumsum(dtype=np.int64)
 
 
 def unit_rows(scale: NDArray[np.float32], vectors: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -100,7 +121,7 @@ def unit_rows(scale: NDArray[np.float32], vectors: NDArray[np.int8]) -> NDArray[
 def take(columns: PassageColumns, rows: NDArray[np.intp]) -> PassageColumns:
     """The given rows, in the given order."""
     counts = columns.term_counts[rows].astype(np.int64)
-    ends = np.cumsum(columns.term_counts, dtype=np.int64)
+    ends = columns.derived(term_ends)
     first = ends[rows] - counts
     offset_in_row = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     values: dict[str, Any] = {

@@ -1,34 +1,30 @@
-"""What a context or search request reads: one statement for all candidates, one for the texts of the chosen."""
+"""What a context or search request reads of a subject: its state in one row, and the passages that are not kept."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage.episodes import UncompiledEpisode, uncompiled_episodes
 from storage.history import Watermark
-from storage.passage_cache import LARGE, Key, PassageCache
+from storage.passage_cache import Key, PassageCache, refreshed
 from storage.passage_columns import PassageColumns
 from storage.passages import decode_blocks
 from storage.transactions import Connection
 
-#: Of a large subject only the versions of its blocks: a process that keeps large subjects may have them already.
-_CANDIDATES = """
-select s.episode_count - s.compiled_count, s.compiled_seq, s.last_seq, s.speakers, s.resolution_version > 0,
-       s.created_at, s.passage_count, pg_current_snapshot()::text, is_large,
-       coalesce(%(forced)s::text, s.embedding_model, %(model)s), b.block, b.xmin::text, v.xmin::text,
-       case when not is_large then b.passages end, case when not is_large then b.terms end,
-       case when not is_large then v.scales end, case when not is_large then v.vectors end
-  from (select *, passage_count > %(large)s as is_large from subjects
-         where tenant_id = %(tenant)s and subject_id = %(subject)s) s
-  left join passage_blocks b on b.tenant_id = s.tenant_id and b.subject_id = s.subject_id
-  left join passage_vectors v
-    on v.tenant_id = b.tenant_id and v.subject_id = b.subject_id and v.block = b.block
-   and v.model = coalesce(%(forced)s::text, s.embedding_model, %(model)s)
- order by b.block
-"""
+_STATE_COLUMNS = (
+    "since, uncompiled, compiled_seq, last_seq, speakers, has_resolutions, passages, snapshot, model,"
+    " coalesce(versions, '') as versions"
+)
+
+_STATE = f"select {_STATE_COLUMNS} from context_state(%(tenant)s, %(subject)s, %(model)s, %(forced)s)"
+
+#: A `SubjectState`, to be sent with the beginning of a transaction. Its values: tenant, subject, and the model for a
+#: subject that has had no vectors yet.
+STATE_FIRST = f"select {_STATE_COLUMNS} from context_state(%b, %b, %b, null)".encode()
 
 _BLOCKS = """
 select b.block, b.passages, b.terms, v.scales, v.vectors
@@ -41,8 +37,23 @@ select b.block, b.passages, b.terms, v.scales, v.vectors
 #: Blocks that are read at once: 6 MB, so that a large subject is never in memory twice.
 _BLOCKS_AT_ONCE = 64
 
-#: `passage_count` that no subject exceeds: everything is read at once where nothing is kept.
-_UNLIMITED = 2**31 - 1
+
+class SubjectState(NamedTuple):
+    """What is known of a subject before its passages are read; `since` is None where nothing is stored of it."""
+
+    since: datetime | None
+    uncompiled: int
+    compiled_seq: int
+    last_seq: int
+    speakers: list[str]
+    has_resolutions: bool
+    passages: int
+    #: The transactions whose writes are seen (`pg_snapshot`).
+    snapshot: str
+    #: Whose vectors the subject is read with.
+    model: str
+    #: Of each block its number, and the transactions that wrote its row and that of its vectors: `0:731:731 1:742`.
+    versions: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,67 +69,68 @@ class Candidates:
     model: str
 
 
+def read_state(
+    conn: Connection, tenant_id: str, subject_id: str, *, model: str, forced_model: str | None = None
+) -> SubjectState:
+    """The subject's state, in one statement. Indexes: the primary keys.
+
+    Args:
+        model: for a subject that has had no vectors yet.
+        forced_model: in place of the model that the subject is read with, for comparisons.
+    """
+    parameters = {"tenant": tenant_id, "subject": subject_id, "model": model, "forced": forced_model}
+    row = conn.execute(_STATE, parameters).fetchone()
+    assert row is not None, "the function returns a row for every subject"
+    return SubjectState(*row)
+
+
 def load_candidates(
     conn: Connection,
     tenant_id: str,
     subject_id: str,
+    state: SubjectState,
     *,
-    model: str,
     dimensions_of: Callable[[str], int],
     waiting_limit: int,
     cache: PassageCache | None = None,
-    forced_model: str | None = None,
 ) -> Candidates | None:
-    """The subject's passages in one statement; None for an unknown subject. Indexes: the primary keys.
+    """The subject's passages; None for an unknown subject.
 
-    Which model's vectors are read is decided in the same statement, so that those of two are never mixed.
-    Only when episodes wait for compilation are the newest `waiting_limit` of them read in a second statement, and
-    of a large subject the blocks that the cache does not have.
+    Blocks are read in a statement of their own, those which the cache has in their present version are not. Which
+    model's vectors are read was decided with the versions, so that those of two are never mixed. Only when episodes
+    wait for compilation, the newest `waiting_limit` of them are read in a further one.
 
     Args:
-        model: for a subject that has had no vectors yet.
+        state: as this transaction sees it.
         dimensions_of: width of a model's vectors; 0 leaves them out.
-        forced_model: in place of the model that the subject is read with, for comparisons.
     """
-    parameters = {
-        "tenant": tenant_id,
-        "subject": subject_id,
-        "model": model,
-        "forced": forced_model,
-        "large": _UNLIMITED if cache is None else LARGE,
-    }
-    with conn.cursor(binary=True) as cursor:
-        rows = cursor.execute(_CANDIDATES, parameters).fetchall()
-    if not rows:
+    if state.since is None:
         return None
-    uncompiled, compiled_seq, last_seq, speakers, has_resolutions = rows[0][:5]
-    since, passages, snapshot, is_large, model = rows[0][5:10]
-    dimensions = dimensions_of(model)
-    rows = [row[10:] for row in rows if row[10] is not None]
-    if cache is not None and is_large:
-        versions = {block: (version, vectors) for block, version, vectors, *_ in rows}
-        read = partial(_read_blocks, conn, (tenant_id, subject_id, model), dimensions)
-        nothing = decode_blocks([], dimensions=dimensions)
-        columns = cache.columns((tenant_id, subject_id, model), versions, read, nothing=nothing)
+    key = (tenant_id, subject_id, state.model)
+    dimensions = dimensions_of(state.model)
+    read = partial(_read_blocks, conn, key, dimensions)
+    nothing = partial(decode_blocks, [], dimensions=dimensions)
+    if cache is not None:
+        columns = cache.columns(key, state.versions, read, nothing=nothing)
     else:
-        columns = decode_blocks([row[3:] for row in rows], dimensions=dimensions)
+        columns = refreshed(None, state.versions, read, nothing).columns
     waiting = []
-    if uncompiled:
-        after = max(compiled_seq, last_seq - waiting_limit)
+    if state.uncompiled:
+        after = max(state.compiled_seq, state.last_seq - waiting_limit)
         waiting = uncompiled_episodes(conn, tenant_id, subject_id, after_seq=after, limit=waiting_limit)
     return Candidates(
         columns=columns,
-        speakers=speakers,
+        speakers=state.speakers,
         waiting=waiting,
-        has_resolutions=has_resolutions,
+        has_resolutions=state.has_resolutions,
         watermark=Watermark(
-            subject_since=since,
-            passages=passages,
-            compiled_seq=compiled_seq,
-            last_seq=last_seq,
-            snapshot=snapshot,
+            subject_since=state.since,
+            passages=state.passages,
+            compiled_seq=state.compiled_seq,
+            last_seq=state.last_seq,
+            snapshot=state.snapshot,
         ),
-        model=model,
+        model=state.model,
     )
 
 

@@ -9,8 +9,7 @@ server and PostgreSQL cannot hand them to somebody else.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
-from contextvars import ContextVar
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, LiteralString, NamedTuple, Self, TypeAlias
 from uuid import UUID
@@ -19,16 +18,17 @@ import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
+from storage import messages
+from storage.messages import Answers, Beginning, BeginningWithRead
+from storage.messages import Connection as Connection
+from storage.messages import statements_sent as statements_sent
 from storage.standing import before_commit, kept_region, standing
 
-Connection: TypeAlias = psycopg.Connection[TupleRow]
 Pool: TypeAlias = ConnectionPool[psycopg.Connection[TupleRow]]
-
-#: Statements sent since the value was last reset: lets a request report what it cost in round trips.
-statements_sent: ContextVar[int] = ContextVar("statements_sent", default=0)
 
 #: What statements raise when the database is away, restarts, or has cut the connection.
 DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
@@ -45,6 +45,8 @@ _STATEMENTS_BEFORE_REVISION = 3
 
 #: Times that a request looks again at keys and regions which change under its hands before it gives up.
 _RENEWALS = 10
+
+_ONE_MOMENT: LiteralString = " isolation level repeatable read"
 
 _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
 
@@ -143,17 +145,42 @@ def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
 @contextlib.contextmanager
 def reading_transaction(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
     """A tenant's transaction for handing out what is stored, with what governs that, in no more round trips."""
-    with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as cursor:
-        yield cursor.connection, _reader_state(cursor)
+    with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as answers:
+        yield answers.connection, _reader_state(answers)
 
 
 @contextlib.contextmanager
 def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
     """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
     answer is made of. A write may fail where somebody else wrote since the first statement."""
-    begin = _begin("statewave_app", tenant_id, " isolation level repeatable read", reading=True)
-    with _begun_transaction(pool, begin) as cursor:
-        yield cursor.connection, _reader_state(cursor)
+    begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
+    with _begun_transaction(pool, begin) as answers:
+        yield answers.connection, _reader_state(answers)
+
+
+@contextlib.contextmanager
+def first_read(
+    pool: Pool, tenant_id: str, statement: bytes, values: Sequence[str]
+) -> Iterator[tuple[Connection, ReaderState, Any]]:
+    """A transaction as `tenant_snapshot` opens it, with the row of a statement that travels with its beginning.
+
+    Args:
+        statement: with `%b` where the values go.
+    """
+    begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
+    with _begun_transaction(pool, begin.with_first(statement, values)) as answers:
+        yield answers.connection, _reader_state(answers, -2), answers.row(-1)
+
+
+def last_read(conn: Connection, statements: bytes, values: Sequence[str]) -> Answers:
+    """The answers of the last statements of a transaction, which travel with its commit: nothing may follow them.
+
+    Args:
+        statements: with `%b` where the values go.
+    """
+    text = messages.with_literals(conn, statements, values)
+    # What must be written along with the transaction is written when its block is left, so the commit comes after.
+    return messages.send(conn, text if before_commit.get() else text + b"; commit")
 
 
 @contextlib.contextmanager
@@ -166,12 +193,10 @@ def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> I
 
     Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
     """
-    cursor = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
-    conn = cursor.connection
+    answers = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
+    conn = answers.connection
     try:
-        while cursor.nextset():
-            pass
-        row = cursor.fetchone()
+        row = answers.row(-1)
         try:
             with conn.pipeline():
                 yield conn, row
@@ -184,10 +209,8 @@ def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> I
         pool.putconn(conn)
 
 
-def _reader_state(cursor: psycopg.Cursor[TupleRow]) -> ReaderState:
-    while cursor.nextset():
-        pass
-    return ReaderState(*(cursor.fetchone() or (None, None)))
+def _reader_state(answers: Answers, number: int = -1) -> ReaderState:
+    return ReaderState(*(answers.row(number) or (None, None)))
 
 
 @contextlib.contextmanager
@@ -221,62 +244,64 @@ def _begin(
     reading: bool = False,
     then: LiteralString = "",
     region: str = "",
-) -> bytes:
+) -> Beginning:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
     return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then, region)
 
 
 @lru_cache(maxsize=1024)
-def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString, region: str) -> bytes:
+def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralString, region: str) -> Beginning:
     # One simple-protocol message carries all statements: one round trip instead of three.
     text = sql.SQL(_BEGIN + then)
-    return text.format(
+    composed = text.format(
         mode=sql.SQL(mode), role=sql.Identifier(role), tenant=sql.Literal(tenant_id), region=sql.Literal(region)
-    ).as_bytes()
+    )
+    return Beginning(composed)
 
 
 @contextlib.contextmanager
-def _transaction(pool: Pool, begin: bytes, wait_seconds: float | None = None) -> Iterator[Connection]:
-    with _begun_transaction(pool, begin, wait_seconds) as cursor:
-        yield cursor.connection
+def _transaction(
+    pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None = None
+) -> Iterator[Connection]:
+    with _begun_transaction(pool, begin, wait_seconds) as answers:
+        yield answers.connection
 
 
 @contextlib.contextmanager
 def _begun_transaction(
-    pool: Pool, begin: bytes, wait_seconds: float | None = None
-) -> Iterator[psycopg.Cursor[TupleRow]]:
-    """The transaction, with the results of the statements that began it."""
-    cursor = _begun_in_good_standing(pool, begin, wait_seconds)
-    conn = cursor.connection
+    pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None = None
+) -> Iterator[Answers]:
+    """The transaction, with the answers of the statements that began it."""
+    answers = _begun_in_good_standing(pool, begin, wait_seconds)
+    conn = answers.connection
     try:
         try:
-            yield cursor
+            yield answers
             if attend := before_commit.get():
                 attend(conn)
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
             raise
-        conn.execute("commit")
+        if conn.pgconn.transaction_status != TransactionStatus.IDLE:  # else it went with the last statement
+            messages.send(conn, b"commit")
     finally:
         pool.putconn(conn)
 
 
-def _begun_in_good_standing(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun_in_good_standing(pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None) -> Answers:
     """The answers of a connection on which the transaction has begun, while what let the request in still holds."""
     holder = standing.get()
     if holder is None:
         return _begun(pool, begin, wait_seconds)
     for _ in range(_RENEWALS):
-        cursor = _begun(pool, begin, wait_seconds)
-        for _ in range(_STATEMENTS_BEFORE_REVISION):
-            cursor.nextset()
-        row = cursor.fetchone()
+        answers = _begun(pool, begin, wait_seconds)
+        row = answers.row(_STATEMENTS_BEFORE_REVISION)
         if row is not None and row[0] == holder.revision:
             holder.is_confirmed = True
-            return cursor
-        conn = cursor.connection
+            return answers
+        conn = answers.connection
         with contextlib.suppress(*DATABASE_AWAY):
             conn.execute("rollback")
         pool.putconn(conn)
@@ -289,7 +314,7 @@ def _begun_in_good_standing(pool: Pool, begin: bytes, wait_seconds: float | None
     raise psycopg.OperationalError("keys change faster than they can be checked")
 
 
-def _begun(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:
+def _begun(pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None) -> Answers:
     """The answers of a connection on which the transaction has begun. One that died while it lay idle is replaced.
 
     After a restart of the database every idle connection is dead; nothing was sent on them yet, so another one can
@@ -298,7 +323,7 @@ def _begun(pool: Pool, begin: bytes, wait_seconds: float | None) -> psycopg.Curs
     for _ in range(pool.max_size):
         conn = pool.getconn(wait_seconds)
         try:
-            return conn.execute(begin)
+            return messages.send(conn, begin.text(conn))
         except BaseException as ex:
             is_dead = conn.closed and isinstance(ex, DATABASE_AWAY)
             pool.putconn(conn)

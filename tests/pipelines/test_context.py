@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -17,7 +18,8 @@ from pipelines.embedder_local import LocalEmbedder
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.services import Services
 from pipelines.tokens import count_tokens
-from storage.transactions import Pool, tenant_transaction
+from storage.passage_cache import PassageCache
+from storage.transactions import Pool, statements_sent, tenant_transaction
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TALK = [
@@ -77,6 +79,18 @@ def test_what_a_turn_tells_is_not_told_again_by_its_summary(services: Services) 
     assert "That fixed it, thank you!" in bundle.assembled_context
     assert bundle.assembled_context.count("That fixed it, thank you!") == 1
     assert bundle.provenance["summary_ids"] == []
+
+
+def test_a_context_takes_two_round_trips_and_one_more_for_what_the_process_has_not_read(services: Services) -> None:
+    told(services)
+    services = dataclasses.replace(services, passages=PassageCache(10**7))
+    sent, bundles = [], []
+    for _ in range(3):
+        statements_sent.set(0)
+        bundles.append(ask(services, "Where does Ada want her invoices sent?"))
+        sent.append(statements_sent.get())
+    assert sent == [3, 2, 2]
+    assert bundles[0] == bundles[1] == ask(dataclasses.replace(services, passages=None), bundles[0].task)
 
 
 def test_an_unknown_subject_gets_its_task_and_nothing_else(services: Services) -> None:

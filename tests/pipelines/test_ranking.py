@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -91,7 +91,7 @@ def test_without_vectors_words_alone_rank() -> None:
 
 def test_nothing_stored_scores_nothing() -> None:
     scores = ask(columns([]), "anything")
-    assert all(len(getattr(scores, field.name)) == 0 for field in fields(Scores))
+    assert all(len(getattr(scores, name)) == 0 for name in Scores.__struct_fields__)
 
 
 sessions = st.lists(st.integers(0, 3), min_size=1, max_size=30)
@@ -128,7 +128,7 @@ def test_scores_repeat_are_finite_and_are_the_sum_of_their_signals(said: list[tu
     stored = columns(passages)
     scores = ask(stored, task, speakers=["Ada", "Ben"])
     assert np.isfinite(scores.total).all()
-    parts = [getattr(scores, field.name) for field in fields(Scores) if field.name != "total"]
+    parts = [getattr(scores, name) for name in Scores.__struct_fields__ if name != "total"]
     assert np.allclose(np.sum(parts, axis=0), scores.total, atol=1e-5)
     again = ask(stored, task, speakers=["Ada", "Ben"])
     assert rank(stored, scores, now=0, most=5).tolist() == rank(stored, again, now=0, most=5).tolist()

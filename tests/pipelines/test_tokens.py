@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines import tokens
 from pipelines.tokens import count_tokens
 
 #: Texts of ours with their length in cl100k_base, counted once with the real tokenizer.
@@ -69,3 +70,16 @@ def test_a_paragraph_is_estimated_within_a_tenth(text: str, tokens: int) -> None
 def test_all_of_them_together_are_estimated_within_three_hundredths() -> None:
     real = sum(tokens for _, tokens in COUNTED)
     assert 0.99 * real <= sum(count_tokens(text) for text, _ in COUNTED) <= 1.03 * real
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), max_size=6))
+def test_a_line_costs_the_same_the_second_time(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    tokens._lines.clear()
+    first = count_tokens(text)
+    assert (
+        count_tokens(text)
+        == first
+        == sum(count_tokens(f"{line}\n") for line in text.split("\n")[:-1]) + (count_tokens(text.split("\n")[-1]))
+    )
+    assert len(tokens._lines) <= tokens._MOST_LINES_REMEMBERED

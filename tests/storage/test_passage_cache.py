@@ -1,4 +1,4 @@
-"""A large subject that is kept in memory is always the one that is committed."""
+"""A subject that is kept in memory is always the one that is committed."""
 
 from __future__ import annotations
 
@@ -12,19 +12,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config.ids import uuid7
-from storage.passage_cache import PassageCache
+from storage.passage_cache import IDLE_SECONDS, PassageCache
 from storage.passage_columns import NEVER, PassageColumns
 from storage.passage_vectors import ModelVectors, append_vectors
 from storage.passages import BLOCK, append_passages, end_passages
-from storage.retrieval import Candidates, load_candidates
+from storage.retrieval import Candidates, load_candidates, read_state
 from storage.transactions import Connection, Pool, statements_sent, tenant_transaction
 
 MODEL, DIMENSIONS = "a-model", 4
-
-
-@pytest.fixture(autouse=True)
-def _every_subject_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.retrieval.LARGE", 0)
 
 
 def made(count: int, seed: int) -> PassageColumns:
@@ -63,8 +58,9 @@ def append(pool: Pool, tenant_id: str, count: int, *, stored: int, seed: int) ->
 
 
 def candidates(conn: Connection, tenant_id: str, cache: PassageCache | None) -> Candidates | None:
+    state = read_state(conn, tenant_id, "s", model=MODEL)
     return load_candidates(
-        conn, tenant_id, "s", model=MODEL, dimensions_of=lambda model: DIMENSIONS, waiting_limit=1, cache=cache
+        conn, tenant_id, "s", state, dimensions_of=lambda model: DIMENSIONS, waiting_limit=1, cache=cache
     )
 
 
@@ -122,6 +118,23 @@ def test_what_is_kept_stays_within_its_bytes(pool: Pool) -> None:
     with tenant_transaction(pool, "t") as conn:
         assert_same(read(conn, "t", cache), read(conn, "t", None))
     assert cache.kept_bytes == 0
+
+
+def test_what_nobody_asks_for_is_let_go(pool: Pool) -> None:
+    now = 0.0
+    cache = PassageCache(10**9, clock=lambda: now)
+
+    def kept_after(tenant_id: str) -> int:
+        with tenant_transaction(pool, tenant_id) as conn:
+            read(conn, tenant_id, cache)
+        return cache.kept_bytes
+
+    for tenant_id in ("t", "u", "v"):
+        subject(pool, tenant_id)
+        append(pool, tenant_id, 3, stored=0, seed=1)
+    one, two = kept_after("t"), kept_after("u")
+    now = 2 * IDLE_SECONDS
+    assert (two, kept_after("v")) == (2 * one, one)
 
 
 def test_a_subject_that_is_gone_is_not_answered_from_memory(pool: Pool) -> None:
