@@ -40,12 +40,17 @@ KINDS = (
     (GOVERNED, False, "under an enforcing policy"),
     (GOVERNED, True, "the same, with a receipt"),
 )
-SIGNING_KEYS = {"bench": bytes(range(32))}
+KEY_ID = "bench"
+SIGNING_KEYS = {KEY_ID: bytes(range(32))}
 SUBJECT = "bench"
 TOKENS = 1000
 
-#: Every how many memories one is labelled.
-LABELLED_EVERY = 5
+#: Every fifth memory is labelled; of those every fifth so that it is redacted, the others so that they are denied.
+LABEL_SOME = """
+update memories set sensitivity_labels = array[case when n %% 25 = 0 then 'health' else 'private' end]
+  from (select id as numbered, row_number() over (order by id) as n from memories where tenant_id = %(tenant)s) m
+ where id = numbered and n %% 5 = 0
+"""
 
 POLICY = {
     "version": 1,
@@ -137,14 +142,9 @@ def _govern(services: Services) -> int:
     with operator_transaction(services.pool) as conn:
         conn.execute(
             "insert into tenant_configs (tenant_id, config) values (%s, %s)",
-            (GOVERNED, Jsonb({"policy_mode": "enforce", "receipt_signing_key_id": "bench"})),
+            (GOVERNED, Jsonb({"policy_mode": "enforce", "receipt_signing_key_id": KEY_ID})),
         )
-        return conn.execute(
-            "update memories set sensitivity_labels = array['private'] where id in ("
-            " select id from (select id, row_number() over (order by id) as n from memories where tenant_id = %s) m"
-            " where n %% %s = 0)",
-            (GOVERNED, LABELLED_EVERY),
-        ).rowcount
+        return conn.execute(LABEL_SOME, {"tenant": GOVERNED}).rowcount
 
 
 if __name__ == "__main__":
