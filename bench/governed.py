@@ -25,7 +25,7 @@ import msgspec
 import psycopg
 
 from bench.conversation import load_directory
-from bench.policies import KEY_ID, LABEL_SOME, POLICY, SIGNING_KEYS
+from bench.policies import KEY_ID, LABEL_SOME, POLICY, SIGNING_KEYS, overhead, percent_over
 from bench.process_table import stack_processes
 from bench.scenario import CONNECTIONS, PROBES
 from bench.scenarios import Workload
@@ -106,7 +106,14 @@ def render(kinds: Sequence[Kind]) -> str:
         ]
         for kind in kinds
     ]
-    headers = ["context over HTTP", "1 conn. p50 ms", "over plain", f"{CONNECTIONS} conn. req/s", "p50 ms", "over plain"]
+    headers = [
+        "context over HTTP",
+        "1 conn. p50 ms",
+        "over plain",
+        f"{CONNECTIONS} conn. req/s",
+        "p50 ms",
+        "over plain",
+    ]
     full = percent_over(statistics.median(kinds[-1].alone), statistics.median(plain.alone))
     verdict = "within" if full <= AIM else "beyond"
     return (
@@ -114,15 +121,6 @@ def render(kinds: Sequence[Kind]) -> str:
         + f"\n\nGoverning costs {full:+.1f} % over a plain context (one connection, median): {verdict} the"
         f" {AIM:.0f} % that it may."
     )
-
-
-def percent_over(value: float, plain: float) -> float:
-    """By how many percent a value exceeds the plain one."""
-    return (value / plain - 1) * 100
-
-
-def overhead(value: float, plain: float) -> str:
-    return f"{percent_over(value, plain):+.1f} %"
 
 
 def _measure(stack: Stack, kinds: Sequence[Kind], amount: int) -> None:
@@ -173,9 +171,7 @@ def _prepared(stack: Stack) -> list[Kind]:
     """Both tenants told the same, one of them governed; and the kinds of requests."""
     told = load_directory(CONVERSATIONS)
     host = urlsplit(stack.url).netloc
-    workloads = {
-        tenant: Workload(told, host=host, headers={"X-Tenant-ID": tenant}) for tenant in (PLAIN, GOVERNED)
-    }
+    workloads = {tenant: Workload(told, host=host, headers={"X-Tenant-ID": tenant}) for tenant in (PLAIN, GOVERNED)}
     for workload in workloads.values():
         _sent(stack, workload.seed(), 4)
         _sent(stack, workload.compile_seed(), 4)

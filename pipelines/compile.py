@@ -50,7 +50,7 @@ def compile_for(
     outcome = compile_now(services, tenant_id, subject_id, request_id=request_id)
     if not outcome.memories or not outcome.has_policy:
         return outcome
-    with reading_as(services, tenant_id, caller) as reader:
+    with reading_as(services, tenant_id, caller, subject_id=subject_id) as reader:
         shown = reader.visibility(subject_id).shown_memories(outcome.memories)
     return msgspec.structs.replace(outcome, memories=shown)
 

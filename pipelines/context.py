@@ -143,7 +143,9 @@ def assemble(
     world = world or world_of(request.known_at, request.as_of, now=utcnow())
     header = context_text.task_header(request.task, request.max_tokens)
     with world.open(services, tenant_id, request.subject_id) as (conn, state):
-        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        reader = reading_on(
+            conn, state, tenant_id, request.caller_id, request.caller_type, kept=services.judgements, policy=policy
+        )
         judgement = reader.judgement(request.subject_id)
         visibility = reader.acted_upon(judgement)
         found = find_passages(
@@ -174,7 +176,9 @@ def assemble(
         if situation is not None:
             found = in_situation(found, situation)
             header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
-        notes, noted = load_notes(conn, tenant_id, request.subject_id, visibility, found.stored, now=now)
+        notes, noted = load_notes(
+            conn, tenant_id, request.subject_id, visibility, found.stored, now=now, known=judgement.notes
+        )
         if len(found.columns) == 0:
             empty = _bundle(request, header, delivered=notes, memories=noted, earlier=earlier)
             return Assembly(empty, now, state.config_text, decisions, found)
@@ -289,7 +293,9 @@ def _bundle(
     explain: list[dict[str, Any]] | None = None,
     search_mode: str | msgspec.UnsetType = msgspec.UNSET,
 ) -> ContextBundle:
-    text, tokens, delivered = _within_budget(request, header, delivered)
+    text, tokens, delivered = context_text.within_budget(
+        header, delivered, session_id=request.session_id, max_tokens=request.max_tokens
+    )
     ids: dict[Kind, list[UUID]] = defaultdict(list)
     for kind, source in dict.fromkeys((item.kind, item.source) for item in delivered):
         ids[kind].append(source)
@@ -313,22 +319,6 @@ def _bundle(
         explain=explain if explain is not None else msgspec.UNSET,
         search_mode=search_mode,
     )
-
-
-def _within_budget(
-    request: ContextRequest, header: str, delivered: Sequence[Delivered]
-) -> tuple[str, int, Sequence[Delivered]]:
-    """The text, its tokens, and what is in it.
-
-    Packing adds up costs line by line; should headings that it could not foresee (a day that stands under two sessions)
-    exceed the budget after all, the least useful item goes.
-    """
-    while True:
-        text = context_text.assemble(header, delivered, session_id=request.session_id)
-        tokens = count_tokens(text)
-        if not delivered or tokens <= request.max_tokens:
-            return text, tokens, delivered
-        delivered = delivered[:-1]
 
 
 def _plain(episode: EpisodeWithBody) -> Episode:

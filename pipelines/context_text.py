@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from pipelines.passages import day_line, memory_line, turn_line
-from pipelines.tokens import count_tokens
+from pipelines.tokens import LineCosts, count_tokens
 from storage.passage_columns import Kind
 
 #: Sections in the contract's order.
@@ -84,6 +84,30 @@ def assemble(header: str, delivered: Sequence[Delivered], *, session_id: str | N
     if turns:
         lines += [INTERACTIONS, *_interactions(turns, session_id), ""]
     return "\n".join(lines).rstrip("\n") + "\n" if lines else ""
+
+
+def within_budget(
+    header: str, delivered: Sequence[Delivered], *, session_id: str | None, max_tokens: int
+) -> tuple[str, int, Sequence[Delivered]]:
+    """The context of as many of the first items as fit, its tokens, and these items.
+
+    Packing adds up costs line by line; should headings that it could not foresee (a day that stands under two sessions)
+    or the notes behind what was packed exceed the budget after all, the least useful items go.
+    """
+    costs = LineCosts()
+    # An item more never makes a context shorter: so those that fit are found by halving.
+    fit, most = 0, len(delivered)
+    tried = most
+    while True:
+        text = assemble(header, delivered[:tried], session_id=session_id)
+        tokens = costs.of(text)
+        if tokens <= max_tokens:
+            fit = tried
+        else:
+            most = max(tried - 1, 0)
+        if fit >= most and (tokens <= max_tokens or tried == 0):
+            return text, tokens, delivered[:tried]
+        tried = (fit + most + 1) // 2
 
 
 def shorten(text: str, tokens: int) -> str:

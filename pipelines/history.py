@@ -44,8 +44,14 @@ class HistoryGone(Exception):
 class World(Protocol):
     """Where the passages and memories of a context come from."""
 
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
-        """A transaction in which every query sees this world."""
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> contextlib.AbstractContextManager[Opened]:
+        """A transaction in which every query sees this world.
+
+        Args:
+            wants_receipt: Whether a receipt of what is read is asked for.
+        """
 
     def load(
         self,
@@ -69,8 +75,10 @@ class Present:
     """The subject as it is."""
 
     @contextlib.contextmanager
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
-        with tenant_snapshot(services.pool, tenant_id) as (conn, state):
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> Iterator[Opened]:
+        with tenant_snapshot(services.pool, tenant_id, subject_id, wants_receipt=wants_receipt) as (conn, state):
             yield conn, state
 
     def load(
@@ -112,7 +120,9 @@ class Past:
     model: str | None = None
 
     @contextlib.contextmanager
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> Iterator[Opened]:
         with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             seen = self.watermark
             if seen is None and self.known_at is not None:
@@ -192,7 +202,9 @@ class NothingStored:
     """The subject before anything was stored of it."""
 
     @contextlib.contextmanager
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> Iterator[Opened]:
         with tenant_snapshot(services.pool, tenant_id) as (conn, state):
             history.look_back(conn, known_at=datetime.min.replace(tzinfo=UTC), last_seq=0, labels_then=True)
             yield conn, state
@@ -221,8 +233,10 @@ class TrueThen:
     world: World
     valid_at: datetime
 
-    def open(self, services: Services, tenant_id: str, subject_id: str) -> contextlib.AbstractContextManager[Opened]:
-        return self.world.open(services, tenant_id, subject_id)
+    def open(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> contextlib.AbstractContextManager[Opened]:
+        return self.world.open(services, tenant_id, subject_id, wants_receipt=wants_receipt)
 
     def load(
         self,

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from pipelines.policy.kept_judgements import KeptJudgements
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
 from pipelines.tenant_limits import TenantLimits
@@ -74,6 +75,8 @@ class Services:
     tenant_limits: TenantLimits = field(default_factory=TenantLimits)
     #: Large subjects as they were last read; None where nobody asks for context.
     passages: PassageCache | None = None
+    #: What policies decided about the subjects that were read last.
+    judgements: KeptJudgements = field(default_factory=KeptJudgements)
 
     def embedder_of(self, model: str | None) -> Embedder | None:
         """The embedder of a model; None if it is not to be had here, or embeddings are turned off.

@@ -53,6 +53,19 @@ def count_tokens(text: str) -> int:
     return sum([_tokens_of_line(line, _cost_of_break(line)) for line in ended]) + _tokens_of_line(last)
 
 
+class LineCosts(dict[str, int]):
+    """Counts texts that have most of their lines in common, each line once."""
+
+    def __missing__(self, line: str) -> int:
+        cost = self[line] = _tokens_of_line(line, _cost_of_break(line))
+        return cost
+
+    def of(self, text: str) -> int:
+        """`count_tokens` of the text."""
+        *ended, last = text.split("\n")
+        return sum(map(self.__getitem__, ended)) + _tokens_of_line(last)
+
+
 def _tokens_of_line(line: str, extra: float = 0.0) -> int:
     return round(sum(map(_costs.__getitem__, _PIECE.findall(line)), extra))
 

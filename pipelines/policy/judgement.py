@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from pipelines.policy_decisions import AppliedFilter, SkippedFilter
 from pipelines.terms import term_list
 from storage.passage_columns import Kind, PassageColumns
 from storage.policies import LabelledMemory, SubjectLabels
+from storage.rows import Memory
 
 #: Share of the words of the shorter of two memories that both have, from which one repeats the other.
 REPEATS = 0.5
@@ -26,15 +27,30 @@ REPEATS = 0.5
 _TELLING_CHARS = 4
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Judgement:
-    """What a policy says about a subject, for one caller; what is done about it depends on the policy's mode."""
+    """What a policy says about a subject, for one caller; what is done about it depends on the policy's mode.
+
+    It may be shared between requests (`kept_judgements`), so nobody changes what it says.
+    """
 
     judge: Judge | None = None
     visibility: Visibility = field(default_factory=Visibility)
     fired: Mapping[UUID, Firing] = field(default_factory=dict)
     """By labelled memory that is active."""
     labelled: frozenset[UUID] = frozenset()
+    notes: dict[UUID, Memory] = field(default_factory=dict)
+    """Redacted memories as they are shown, as far as they were read: they are of the same version as the judgement."""
+
+    @property
+    def size(self) -> int:
+        """How many ids it holds."""
+        return len(self.labelled) + len(self.visibility.denied) + len(self.visibility.withheld_episodes)
+
+    @cached_property
+    def of_labelled(self) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
+        """`filters` where only labelled memories count."""
+        return self._filters(self.fired)
 
     def filters(self, columns: PassageColumns | None) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
         """The rules that fired, one entry for each memory, and those that fired for none.
@@ -42,13 +58,16 @@ class Judgement:
         Args:
             columns: The subject's passages; memories without labels are found by them.
         """
+        unlabelled = self.visibility.unlabelled
+        if unlabelled is None or columns is None:
+            return self.of_labelled
+        rows = np.flatnonzero(columns.kind != Kind.TURN)
+        ids = (UUID(bytes=columns.source_id[row].tobytes()) for row in rows)
+        return self._filters({**self.fired, **{id: unlabelled for id in ids if id not in self.labelled}})
+
+    def _filters(self, fired: Mapping[UUID, Firing]) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
         if self.judge is None:
             return [], []
-        fired = dict(self.fired)
-        if self.visibility.unlabelled is not None and columns is not None:
-            rows = np.flatnonzero(columns.kind != Kind.TURN)
-            ids = (UUID(bytes=columns.source_id[row].tobytes()) for row in rows)
-            fired |= {id: self.visibility.unlabelled for id in ids if id not in self.labelled}
         applied = [
             AppliedFilter(
                 memory_id=str(id),

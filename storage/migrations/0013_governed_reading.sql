@@ -1,0 +1,69 @@
+-- What a process may keep of a policy's judgement, and receipts that are written in one round trip.
+
+-- The newest change of a subject's memories is one probe of this index.
+create index memories_changed on memories (tenant_id, subject_id, changed_in);
+
+create function memories_version(tenant text, subject text) returns bigint language plpgsql stable as $$
+declare
+    newest xid8;
+    erased xid8;
+begin
+    select m.changed_in into newest from memories m
+     where m.tenant_id = tenant and m.subject_id = subject order by m.changed_in desc limit 1;
+    select e.erased_in into erased from partial_erasures e
+     where e.tenant_id = tenant and e.subject_id = subject order by e.erased_in desc limit 1;
+    if erased > newest or newest is null then
+        newest := coalesce(erased, '0');
+    end if;
+    return case when newest < pg_snapshot_xmin(pg_current_snapshot()) then newest::text::bigint end;
+end
+$$;
+comment on function memories_version is
+    'Readers who are told the same version see the same memories of the subject, to the last label. It is the newest transaction that changed or erased any of them, given only if every transaction up to it had ended when the reader''s snapshot was taken; null while one is under way.';
+
+create function reader_state(
+    subject text, wants_receipt boolean,
+    out bundle_id uuid, out config_text text, out memories_version bigint, out chain_length bigint, out chain_hash bytea
+) language plpgsql stable as $$
+declare
+    tenant constant text := current_setting('app.tenant_id');
+    receipts text;
+begin
+    select b.id into bundle_id from policy_bundles b where b.active and b.tenant_id = tenant;
+    if bundle_id is null then
+        select b.id into bundle_id from policy_bundles b where b.active and b.tenant_id is null;
+    end if;
+    select jsonb_build_object('version', c.version, 'config', c.config)::text, c.config->>'receipts'
+      into config_text, receipts
+      from tenant_configs c where c.tenant_id = tenant;
+    if bundle_id is not null then
+        memories_version := memories_version(tenant, subject);
+    end if;
+    if wants_receipt or receipts = 'always' then
+        select c.length, c.head_hash into chain_length, chain_hash from receipt_chains c where c.tenant_id = tenant;
+    end if;
+end
+$$;
+comment on function reader_state(text, boolean) is
+    'As reader_state(), for an answer about one subject: with the version of its memories where there is a policy, and the end of the tenant''s chain where the answer may get a receipt.';
+
+-- The chain moves on only from where the receipt says that it stood: false, and nothing is written, where it did not.
+create function append_receipt(
+    receipt text, subject text, mode text, seq bigint, previous bytea, hash bytea, canonical bytea, signature text,
+    key text, algorithm text, created timestamptz
+) returns boolean language plpgsql as $$
+declare
+    tenant constant text := current_setting('app.tenant_id');
+begin
+    update receipt_chains c set length = seq, head_hash = hash
+     where c.tenant_id = tenant and c.length = seq - 1 and c.head_hash = previous;
+    if not found then
+        return false;
+    end if;
+    insert into receipts (tenant_id, receipt_id, subject_id, mode, chain_seq, chain_hash, canonical, signature, key_id,
+                          algorithm, created_at)
+    values (tenant, receipt, subject, mode, seq, hash, canonical, signature, key, algorithm, created);
+    return true;
+end
+$$;
+comment on function append_receipt is 'Writes a receipt behind the head that it names.';
