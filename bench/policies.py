@@ -23,7 +23,7 @@ from bench.ingestion import SOURCE
 from cli.text_layout import table
 from config.settings import Settings
 from pipelines.compile import compile_now
-from pipelines.context import ContextRequest, assemble
+from pipelines.context import ContextRequest
 from pipelines.embedders import open_embedder
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.policy import bundles
@@ -154,10 +154,9 @@ def _now(backend: int) -> tuple[float, float, float, int]:
 
 def _ask(services: Services, tenant: str, task: str, *, with_receipt: bool) -> None:
     request = ContextRequest(subject_id=SUBJECT, task=task, max_tokens=TOKENS, caller_type="bench")
-    assembly = assemble(services, tenant, request)
-    if with_receipt:
-        bundle = emission.with_receipt(services, tenant, assembly, request, asked=True, correlation=Correlation())
-        assert bundle.receipt_emitted
+    correlation = Correlation()
+    bundle = emission.context_with_receipt(services, tenant, request, asked=with_receipt, correlation=correlation)
+    assert bundle.receipt_emitted == with_receipt
 
 
 def _tell(services: Services, tenant: str, told: list[Conversation]) -> None:

@@ -27,7 +27,8 @@ from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.rows import Memory, Run
-from storage.transactions import DATABASE_AWAY, operator_transaction, reading_transaction, tenant_transaction
+from storage.reading import reading_transaction
+from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
 WAIT_SECONDS = 5.0

@@ -27,7 +27,8 @@ from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
 from storage.retrieval import Candidates, load_candidates
-from storage.transactions import Connection, ReaderState, tenant_snapshot
+from storage.reading import ReaderState, tenant_snapshot
+from storage.transactions import Connection
 
 #: A transaction, and what governs reading in it.
 Opened: TypeAlias = tuple[Connection, ReaderState]

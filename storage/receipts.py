@@ -8,14 +8,21 @@ from datetime import datetime, timedelta
 from typing import LiteralString
 
 import msgspec
+from psycopg import sql
 from psycopg.rows import class_row
 
-from storage.transactions import Connection, Pool, appending_transaction, tenant_transaction
+from storage.transactions import Connection, Pool, appending_transaction, end_with
 
 #: The wait for the chain is bounded: a context must not wait for a process that hangs.
 _LOCK_HEAD: LiteralString = """
 ; set local lock_timeout = '2s'
 ; select length, head_hash from receipt_chains where tenant_id = {tenant} for update
+"""
+
+#: The wait for whoever is writing is bounded in the same way.
+_APPEND_BEHIND: LiteralString = """
+set local lock_timeout = '2s'; select append_receipt({receipt_id}, {subject_id}, {mode}, {chain_seq}, {previous},
+    {chain_hash}, {canonical}, {signature}, {key_id}, {algorithm}, {created_at})
 """
 
 _BEGIN_CHAIN = """
@@ -110,22 +117,40 @@ class ReceiptFilter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @contextmanager
-def chain_end(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ChainHead]]:
+def chain_end(pool: Pool, tenant_id: str, conn: Connection | None = None) -> Iterator[tuple[Connection, ChainHead]]:
     """A transaction behind the newest receipt of the tenant, whose chain is locked until it ends.
 
     Two round trips: one locks and reads the head, one appends and commits.
 
+    Args:
+        conn: A connection to do it on; a transaction that is open on it is committed first.
+
     Raises:
         psycopg.errors.LockNotAvailable: when somebody has held the chain for two seconds.
     """
-    with appending_transaction(pool, tenant_id, _LOCK_HEAD) as (conn, row):
+    with appending_transaction(pool, tenant_id, _LOCK_HEAD, conn) as (own, row):
         if row is not None:
-            yield conn, ChainHead(length=row[0], hash=bytes(row[1]))
+            yield own, ChainHead(length=row[0], hash=bytes(row[1]))
     if row is None:
-        with tenant_transaction(pool, tenant_id) as conn:
-            conn.execute(_BEGIN_CHAIN, (tenant_id, bytes(32)))
-        with appending_transaction(pool, tenant_id, _LOCK_HEAD) as (conn, row):
-            yield conn, ChainHead(length=row[0], hash=bytes(row[1]))
+        with appending_transaction(pool, tenant_id, "", conn) as (own, _):
+            own.execute(_BEGIN_CHAIN, (tenant_id, bytes(32)))
+        with appending_transaction(pool, tenant_id, _LOCK_HEAD, conn) as (own, row):
+            yield own, ChainHead(length=row[0], hash=bytes(row[1]))
+
+
+def append_behind(conn: Connection, tenant_id: str, receipt: NewReceipt, previous: ChainHead) -> bool:
+    """Commit what is open on the connection and write a receipt behind a head that was read before, in one round trip.
+
+    Returns:
+        False, with nothing written, when the chain does not end there any more.
+
+    Raises:
+        psycopg.errors.LockNotAvailable: when somebody has held the chain for two seconds.
+    """
+    values = {**msgspec.structs.asdict(receipt), "previous": previous.hash}
+    statement = sql.SQL(_APPEND_BEHIND).format(**{name: sql.Literal(value) for name, value in values.items()})
+    (is_written,) = end_with(conn, tenant_id, statement)
+    return bool(is_written)
 
 
 def append(conn: Connection, tenant_id: str, receipt: NewReceipt) -> None:

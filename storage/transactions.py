@@ -12,13 +12,14 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, Self, TypeAlias
+from typing import Any, LiteralString, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
 import psycopg
 from psycopg import sql
 from psycopg.adapt import Loader
+from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
 from psycopg_pool import ConnectionPool
 
@@ -36,6 +37,8 @@ DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 #: Seconds a request waits for a connection before it is told that the service is unavailable.
 POOL_TIMEOUT_SECONDS = 5.0
 
+_COMMIT = sql.SQL("commit; ")
+
 #: What `app.tenant_id` says outside of transactions: an id that no tenant can have. PostgreSQL would make it '' after
 #: the first transaction, and '' is the default tenant.
 _NO_TENANT = "\t"
@@ -47,32 +50,6 @@ _STATEMENTS_BEFORE_REVISION = 3
 _RENEWALS = 10
 
 _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
-
-#: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
-#: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
-_READING: LiteralString = "; select bundle_id, config_text from reader_state()"
-
-_READING_SUBJECT: LiteralString = "; select * from reader_state({subject}, {receipt})"
-
-
-class ReaderState(NamedTuple):
-    """What governs reading a tenant's rows: the id of the active policy bundle, and the tenant's document as text.
-
-    Of a transaction that was begun for one subject also the version of its memories, which readers share who see the
-    same memories and labels (None without a policy, and while a change is under way), and, for an answer that may get a
-    receipt, the end of the tenant's chain.
-    """
-
-    bundle_id: UUID | None
-    config_text: str | None
-    memories_version: int | None = None
-    chain_length: int | None = None
-    chain_hash: bytes | None = None
-    subject_id: str | None = None
-
-    def version_of(self, subject_id: str) -> int | None:
-        """The version of a subject's memories; None if the transaction was begun for another one."""
-        return self.memories_version if subject_id == self.subject_id else None
 
 
 class CountingCursor(psycopg.Cursor[TupleRow]):
@@ -146,78 +123,64 @@ def _configure(statement_timeout_seconds: float, idle_timeout_seconds: float) ->
 @contextlib.contextmanager
 def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
     """A transaction that sees and writes rows of `tenant_id` only. Commits on leaving, rolls back on any exception."""
-    with _transaction(pool, _begin("statewave_app", tenant_id)) as conn:
+    with _transaction(pool, begin_in("statewave_app", tenant_id)) as conn:
         yield conn
 
 
 @contextlib.contextmanager
-def reading_transaction(
-    pool: Pool, tenant_id: str, subject_id: str | None = None
-) -> Iterator[tuple[Connection, ReaderState]]:
-    """A tenant's transaction for handing out what is stored, with what governs that, in no more round trips.
-
-    Args:
-        subject_id: whom it is about, if that is one subject.
-    """
-    begin = _begin("statewave_app", tenant_id) + _reading(subject_id)
-    with _begun_transaction(pool, begin) as cursor:
-        yield cursor.connection, _reader_state(cursor, subject_id)
-
-
-@contextlib.contextmanager
-def tenant_snapshot(
-    pool: Pool, tenant_id: str, subject_id: str | None = None, *, wants_receipt: bool = False
-) -> Iterator[tuple[Connection, ReaderState]]:
-    """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
-    answer is made of. A write may fail where somebody else wrote since the first statement.
-
-    Args:
-        wants_receipt: whether a receipt of the answer is asked for.
-    """
-    begin = _begin("statewave_app", tenant_id, " isolation level repeatable read")
-    with _begun_transaction(pool, begin + _reading(subject_id, wants_receipt=wants_receipt)) as cursor:
-        yield cursor.connection, _reader_state(cursor, subject_id)
-
-
-@contextlib.contextmanager
-def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> Iterator[tuple[Connection, Any]]:
+def appending_transaction(
+    pool: Pool, tenant_id: str, first: LiteralString, conn: Connection | None = None
+) -> Iterator[tuple[Connection, Any]]:
     """A tenant's transaction of two round trips: one begins it and reads, one writes and commits.
 
     Args:
         first: Statements that travel with the beginning, `{tenant}` standing for the tenant; the row of the last is
             handed out, None if there is none.
+        conn: A connection to do it on; a transaction that is open on it is committed by the first of the round trips.
 
     Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
     """
-    cursor = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
-    conn = cursor.connection
+    begin = begin_in("statewave_app", tenant_id, then=first)
+    if conn is None:
+        cursor = _begun(pool, begin, None)
+    else:
+        cursor = conn.execute(_COMMIT + begin if is_under_way(conn) else begin)
+    taken = cursor.connection
     try:
         while cursor.nextset():
             pass
         row = cursor.fetchone()
         try:
-            with conn.pipeline():
-                yield conn, row
-                conn.execute("commit")
+            with taken.pipeline():
+                yield taken, row
+                taken.execute("commit")
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
-                conn.execute("rollback")
+                taken.execute("rollback")
             raise
     finally:
-        pool.putconn(conn)
+        if conn is None:
+            pool.putconn(taken)
 
 
-def _reading(subject_id: str | None, *, wants_receipt: bool = False) -> sql.Composed:
-    if subject_id is None:
-        return sql.SQL(_READING).format()
-    return sql.SQL(_READING_SUBJECT).format(subject=sql.Literal(subject_id), receipt=sql.Literal(wants_receipt))
+def end_with(conn: Connection, tenant_id: str, statement: sql.Composed) -> Any:
+    """Commit what is open on the connection, and one statement in a transaction of its own, in one round trip.
 
-
-def _reader_state(cursor: psycopg.Cursor[TupleRow], subject_id: str | None) -> ReaderState:
+    Returns:
+        The statement's row, committed.
+    """
+    message = _COMMIT + begin_in("statewave_app", tenant_id) + sql.SQL("; ") + statement + sql.SQL("; commit")
+    try:
+        cursor = conn.execute(message, prepare=False)
+    except BaseException:
+        with contextlib.suppress(*DATABASE_AWAY):
+            conn.execute("rollback")
+        raise
+    row = None
     while cursor.nextset():
-        pass
-    row = cursor.fetchone() or (None, None)
-    return ReaderState(*row)._replace(subject_id=subject_id)
+        if cursor.description is not None:
+            row = cursor.fetchone()
+    return row
 
 
 @contextlib.contextmanager
@@ -227,18 +190,20 @@ def operator_transaction(pool: Pool, *, wait_seconds: float | None = None) -> It
     Args:
         wait_seconds: how long to wait for a connection, where the pool's own patience is too long.
     """
-    with _transaction(pool, _begin("statewave_operator", ""), wait_seconds) as conn:
+    with _transaction(pool, begin_in("statewave_operator", ""), wait_seconds) as conn:
         yield conn
 
 
 @contextlib.contextmanager
 def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
     """A transaction of a tenant that sees one moment, however long it reads."""
-    with _transaction(pool, _begin("statewave_app", tenant_id, " isolation level repeatable read, read only")) as conn:
+    with _transaction(
+        pool, begin_in("statewave_app", tenant_id, " isolation level repeatable read, read only")
+    ) as conn:
         yield conn
 
 
-def _begin(role: str, tenant_id: str, mode: LiteralString = "", *, then: LiteralString = "") -> sql.Composed:
+def begin_in(role: str, tenant_id: str, mode: LiteralString = "", *, then: LiteralString = "") -> sql.Composed:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
     return _composed(role, tenant_id, mode, revision + then)
@@ -253,12 +218,12 @@ def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralStrin
 
 @contextlib.contextmanager
 def _transaction(pool: Pool, begin: sql.Composed, wait_seconds: float | None = None) -> Iterator[Connection]:
-    with _begun_transaction(pool, begin, wait_seconds) as cursor:
+    with begun_transaction(pool, begin, wait_seconds) as cursor:
         yield cursor.connection
 
 
 @contextlib.contextmanager
-def _begun_transaction(
+def begun_transaction(
     pool: Pool, begin: sql.Composed, wait_seconds: float | None = None
 ) -> Iterator[psycopg.Cursor[TupleRow]]:
     """The transaction, with the results of the statements that began it."""
@@ -273,9 +238,15 @@ def _begun_transaction(
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
             raise
-        conn.execute("commit")
+        if is_under_way(conn):
+            conn.execute("commit")
     finally:
         pool.putconn(conn)
+
+
+def is_under_way(conn: Connection) -> bool:
+    """Whether a transaction is open on the connection: whoever had something to add may have ended it with that."""
+    return conn.pgconn.transaction_status == TransactionStatus.INTRANS
 
 
 def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:

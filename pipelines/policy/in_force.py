@@ -33,7 +33,8 @@ from pipelines.services import Services
 from pipelines.tenant_config import Known
 from storage import policies
 from storage.passage_columns import PassageColumns
-from storage.transactions import Connection, ReaderState, reading_transaction, tenant_transaction
+from storage.reading import ReaderState, reading_transaction
+from storage.transactions import Connection, tenant_transaction
 
 log = structlog.get_logger()
 

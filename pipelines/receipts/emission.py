@@ -1,13 +1,15 @@
 """Writing receipts: whether, what, and at the end of which chain (contract: governance §2.1, §2.7, §2.8).
 
-A receipt is written after its context has been made, in a transaction of its own. If that fails the caller gets the
-context without a receipt: what agents are told must not depend on the proof of it.
+A receipt is written after its context has been made, in a transaction of its own, which travels with the end of the one
+that the context was read in. If that fails the caller gets the context without a receipt: what agents are told must not
+depend on the proof of it.
 """
 
 from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,7 +20,7 @@ import structlog
 from config.clock import utcnow
 from config.ids import ulid
 from config.settings import Settings, receipts_disabled
-from pipelines.context import Assembly, ContextBundle, ContextRequest
+from pipelines.context import ContextBundle, ContextRequest, assembling
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.receipts import body as bodies
 from pipelines.receipts.body import Correlation
@@ -28,7 +30,9 @@ from pipelines.services import Services
 from pipelines.support.handoff import Briefing, Handoff, HandoffRequest
 from pipelines.tenant_config import TenantConfig, parse
 from storage import receipts
-from storage.receipts import NewReceipt
+from storage.reading import ReaderState
+from storage.receipts import ChainHead, NewReceipt
+from storage.transactions import Connection
 
 log = structlog.get_logger()
 
@@ -52,24 +56,36 @@ def decide(settings: Settings, config: TenantConfig, *, asked: bool | None) -> D
     return Decision(emit=bool(asked), reason="request_flag" if asked else "default_off")
 
 
-def with_receipt(
-    services: Services,
-    tenant_id: str,
-    assembly: Assembly,
-    request: ContextRequest,
-    *,
-    asked: bool | None,
-    correlation: Correlation,
-    mode: str = RETRIEVAL,
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """The transaction that a context was read in, about to end, and the end of the chain as it saw it."""
+
+    conn: Connection
+    #: None where the tenant has no receipt yet, or the past was read.
+    head: ChainHead | None
+
+
+def context_with_receipt(
+    services: Services, tenant_id: str, request: ContextRequest, *, asked: bool | None, correlation: Correlation
 ) -> ContextBundle:
-    """The bundle, with the id of its receipt if one was written."""
+    """A context, with the id of its receipt if one was written.
 
-    def describe() -> Body:
-        return bodies.of_context(assembly, request)
-
-    receipt_id = emit(
-        services, tenant_id, assembly.tenant_config, describe, assembly.decisions, asked, correlation, mode=mode
-    )
+    Raises:
+        Unauthenticated: when the tenant wants to know who asks, and the request does not say.
+    """
+    wanted = bool(asked) and not receipts_disabled(services.settings)
+    with assembling(services, tenant_id, request, wants_receipt=wanted) as (assembly, conn, state):
+        receipt_id = emit(
+            services,
+            tenant_id,
+            assembly.tenant_config,
+            lambda: bodies.of_context(assembly, request),
+            assembly.decisions,
+            asked,
+            correlation,
+            mode=RETRIEVAL,
+            ending=Ending(conn, _head(state)),
+        )
     return msgspec.structs.replace(assembly.bundle, receipt_id=receipt_id, receipt_emitted=receipt_id is not None)
 
 
@@ -104,8 +120,13 @@ def emit(
     correlation: Correlation,
     *,
     mode: str,
+    ending: Ending | None = None,
 ) -> str | None:
-    """Write a receipt unless something says not to. None where there is none; never raises."""
+    """Write a receipt unless something says not to. None where there is none; never raises.
+
+    Args:
+        ending: a transaction that is to end with it; without a receipt it is left as it is.
+    """
     try:
         known = parse(tenant_config)
         config = known.config
@@ -124,7 +145,7 @@ def emit(
             "emission_reason": decision.reason,
             "server_version": _version(),
         }
-        receipt = append(services, tenant_id, told, key_id=config.receipt_signing_key_id)
+        receipt = append(services, tenant_id, told, key_id=config.receipt_signing_key_id, ending=ending)
         return str(receipt["receipt_id"])
     except Exception as ex:
         # Texts of exceptions may quote what was delivered: the log gets the type and the place, never the words.
@@ -134,16 +155,18 @@ def emit(
         return None
 
 
-def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None) -> Body:
+def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None, ending: Ending | None = None) -> Body:
     """Complete a body, sign it, and write it at the end of the tenant's chain.
 
-    The chain is locked from the moment its head is read until the receipt is committed: signing and one statement.
+    A reader has seen the end of the chain: while nobody else has written since, one round trip ends the reading and
+    writes. Otherwise the chain is locked from the moment its head is read until the receipt is committed.
     """
     keyring = keyring_of(services.settings)
     algorithm = keyring.algorithm_of(key_id) if key_id else None
     if key_id and algorithm is None:
         log.warning("receipt_signing_key_unavailable", tenant=tenant_id, key_id=key_id)
-    with receipts.chain_end(services.pool, tenant_id) as (conn, head):
+
+    def behind(head: ChainHead) -> tuple[Body, NewReceipt]:
         now = utcnow()
         body = {
             **told,
@@ -153,8 +176,22 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
             "previous_hash": head.hash.hex(),
         }
         body, canonical = signed(body, keyring, key_id if algorithm else None, algorithm)
-        receipts.append(conn, tenant_id, _row(body, canonical, now))
+        return body, _row(body, canonical, now)
+
+    if ending is not None and ending.head is not None:
+        body, row = behind(ending.head)
+        if receipts.append_behind(ending.conn, tenant_id, row, ending.head):
+            return body
+    with receipts.chain_end(services.pool, tenant_id, ending.conn if ending else None) as (conn, head):
+        body, row = behind(head)
+        receipts.append(conn, tenant_id, row)
     return body
+
+
+def _head(state: ReaderState) -> ChainHead | None:
+    if state.chain_length is None or state.chain_hash is None:
+        return None
+    return ChainHead(length=state.chain_length, hash=bytes(state.chain_hash))
 
 
 def signed(body: Body, keyring: Keyring, key_id: str | None, algorithm: str | None) -> tuple[Body, bytes]:
