@@ -26,8 +26,8 @@ from pipelines.policy.in_force import reading_as
 from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
-from storage.rows import Memory, Run
 from storage.reading import reading_transaction
+from storage.rows import Memory, Run
 from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).

@@ -95,19 +95,24 @@ def within_budget(
     or the notes behind what was packed exceed the budget after all, the least useful items go.
     """
     costs = LineCosts()
-    # An item more never makes a context shorter: so those that fit are found by halving.
-    fit, most = 0, len(delivered)
-    tried = most
-    while True:
-        text = assemble(header, delivered[:tried], session_id=session_id)
-        tokens = costs.of(text)
-        if tokens <= max_tokens:
-            fit = tried
-        else:
-            most = max(tried - 1, 0)
-        if fit >= most and (tokens <= max_tokens or tried == 0):
-            return text, tokens, delivered[:tried]
-        tried = (fit + most + 1) // 2
+
+    def first(count: int) -> tuple[str, int, Sequence[Delivered]]:
+        text = assemble(header, delivered[:count], session_id=session_id)
+        return text, costs.of(text), delivered[:count]
+
+    fitting = first(len(delivered))
+    count, excess = len(delivered), fitting[1] - max_tokens
+    while excess > 0 and count > 0:
+        # Every item frees at least its own line, so all of these have to go, or one less with a heading.
+        while excess > 0 and count > 0:
+            count -= 1
+            excess -= costs.of(_line(delivered[count]) + "\n")
+        fitting = first(count)
+        excess = fitting[1] - max_tokens
+    if count < len(delivered):
+        while (more := first(count + 1))[1] <= max_tokens:
+            fitting, count = more, count + 1
+    return fitting
 
 
 def shorten(text: str, tokens: int) -> str:
@@ -121,6 +126,12 @@ def shorten(text: str, tokens: int) -> str:
     return _longest(text, [match.end() for match in re.finditer(r"\S+", text)], tokens) or _longest(
         text, list(range(1, len(text))), tokens
     )
+
+
+def _line(item: Delivered) -> str:
+    if item.kind == Kind.TURN:
+        return turn_line(item.text, item.speaker)
+    return memory_line(_one_line(item), item.at)
 
 
 def _one_line(item: Delivered) -> str:

@@ -26,8 +26,8 @@ from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
-from storage.retrieval import Candidates, load_candidates
 from storage.reading import ReaderState, tenant_snapshot
+from storage.retrieval import Candidates, load_candidates
 from storage.transactions import Connection
 
 #: A transaction, and what governs reading in it.

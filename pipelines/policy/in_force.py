@@ -99,14 +99,22 @@ class Reader:
 
     def decisions(self, judgement: Judgement, columns: PassageColumns | None) -> PolicyDecisions:
         """What a receipt says about the policy."""
+        mode, text = self.policy.mode, self.policy.yaml_content
+        known = judgement.decided.get((mode, text))
+        if known is not None:
+            return known
         applied, skipped = judgement.filters(columns)
-        return PolicyDecisions(
+        decisions = PolicyDecisions(
             bundle_hash=self.policy.bundle.bundle_hash if self.policy.bundle else None,
-            bundle_yaml=self.policy.yaml_content,
-            mode=self.policy.mode,
+            bundle_yaml=text,
+            mode=mode,
             filters_applied=applied,
             filters_skipped=skipped,
         )
+        if judgement.visibility.unlabelled is None:
+            # Otherwise it depends on the passages as well.
+            judgement.decided[mode, text] = decisions
+        return decisions
 
 
 @contextmanager

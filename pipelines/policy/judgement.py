@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,7 +14,7 @@ import numpy as np
 from pipelines.compilation import EDGES, EPISODE_SUMMARY
 from pipelines.policy.evaluation import Firing, Judge
 from pipelines.policy.visibility import Visibility
-from pipelines.policy_decisions import AppliedFilter, SkippedFilter
+from pipelines.policy_decisions import AppliedFilter, PolicyDecisions, SkippedFilter
 from pipelines.terms import term_list
 from storage.passage_columns import Kind, PassageColumns
 from storage.policies import LabelledMemory, SubjectLabels
@@ -27,7 +27,7 @@ REPEATS = 0.5
 _TELLING_CHARS = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Judgement:
     """What a policy says about a subject, for one caller; what is done about it depends on the policy's mode.
 
@@ -39,6 +39,8 @@ class Judgement:
     fired: Mapping[UUID, Firing] = field(default_factory=dict)
     """By labelled memory that is active."""
     labelled: frozenset[UUID] = frozenset()
+    decided: dict[tuple[str, str | None], PolicyDecisions] = field(default_factory=dict)
+    """What receipts say of it, by the mode and the text of the policy."""
     notes: dict[UUID, Memory] = field(default_factory=dict)
     """Redacted memories as they are shown, as far as they were read: they are of the same version as the judgement."""
 
@@ -47,27 +49,19 @@ class Judgement:
         """How many ids it holds."""
         return len(self.labelled) + len(self.visibility.denied) + len(self.visibility.withheld_episodes)
 
-    @cached_property
-    def of_labelled(self) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
-        """`filters` where only labelled memories count."""
-        return self._filters(self.fired)
-
     def filters(self, columns: PassageColumns | None) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
         """The rules that fired, one entry for each memory, and those that fired for none.
 
         Args:
             columns: The subject's passages; memories without labels are found by them.
         """
-        unlabelled = self.visibility.unlabelled
-        if unlabelled is None or columns is None:
-            return self.of_labelled
-        rows = np.flatnonzero(columns.kind != Kind.TURN)
-        ids = (UUID(bytes=columns.source_id[row].tobytes()) for row in rows)
-        return self._filters({**self.fired, **{id: unlabelled for id in ids if id not in self.labelled}})
-
-    def _filters(self, fired: Mapping[UUID, Firing]) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
         if self.judge is None:
             return [], []
+        fired = dict(self.fired)
+        if self.visibility.unlabelled is not None and columns is not None:
+            rows = np.flatnonzero(columns.kind != Kind.TURN)
+            ids = (UUID(bytes=columns.source_id[row].tobytes()) for row in rows)
+            fired |= {id: self.visibility.unlabelled for id in ids if id not in self.labelled}
         applied = [
             AppliedFilter(
                 memory_id=str(id),

@@ -6,7 +6,7 @@ how much of the subject was seen (`retrieval`), from which the same context can 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.context import Assembly, ContextRequest
 from pipelines.policy_decisions import PolicyDecisions
-from pipelines.receipts.canonical import Body, text_hash
+from pipelines.receipts.canonical import Body, Written, canonical_bytes, text_hash
 from pipelines.retrieval import Found, microseconds
 from pipelines.support.handoff import Briefing, HandoffRequest
 from storage.episodes import EpisodeWithBody
@@ -73,16 +73,34 @@ def of_handoff(briefing: Briefing, request: HandoffRequest) -> Body:
     }
 
 
-def of_policy(decisions: PolicyDecisions | None, *, mode: str, captured_at: datetime) -> Body:
+def policy_of(made: PolicyDecisions) -> Body:
+    """What the policy decided."""
+    return {
+        "policy_bundle_hash": made.bundle_hash,
+        "filters_applied": msgspec.to_builtins(made.filters_applied),
+        "filters_skipped": msgspec.to_builtins(made.filters_skipped),
+        "mode": made.mode,
+    }
+
+
+def written_policy(made: PolicyDecisions) -> Written:
+    """`policy_of` in canonical form. PERF: written once for all receipts of the same decisions."""
+    if made.written is None:
+        made.written = Written(canonical_bytes(policy_of(made)).decode())
+    return Written(made.written)
+
+
+def of_policy(
+    decisions: PolicyDecisions | None,
+    *,
+    mode: str,
+    captured_at: datetime,
+    policy: Callable[[PolicyDecisions], Body | Written] = policy_of,
+) -> Body:
     """What the policy decided, and the policy itself."""
     made = decisions or PolicyDecisions(bundle_hash=None, bundle_yaml=None, mode=_mode(mode))
     return {
-        "policy": {
-            "policy_bundle_hash": made.bundle_hash,
-            "filters_applied": [msgspec.to_builtins(item) for item in made.filters_applied],
-            "filters_skipped": [msgspec.to_builtins(item) for item in made.filters_skipped],
-            "mode": made.mode,
-        },
+        "policy": policy(made),
         "policy_snapshot": {
             "bundle_hash": made.bundle_hash,
             "bundle_yaml": made.bundle_yaml,

@@ -8,6 +8,7 @@ they are whole, as Python writes them (contract: governance §2.6).
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -22,14 +23,32 @@ ADDED_ON_READING = ("status", "tombstoned_at")
 NOTHING_BEFORE = "0" * 64
 
 
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+class Written(str):
+    """The canonical form of a member of a body, where it was written before."""
+
+    __slots__ = ()
+
+
 def canonical_bytes(value: Any) -> bytes:
     """The canonical form of any JSON value.
 
     Raises:
         ValueError: for what JSON cannot say: NaN, infinities, halves of surrogate pairs.
     """
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return text.encode()
+    return _encode(value).encode()
+
+
+def members_of(body: Body) -> dict[str, str]:
+    """The canonical form of each member of a body, `Written` ones as they are."""
+    return {name: value if isinstance(value, Written) else _encode(value) for name, value in body.items()}
+
+
+def joined(members: Mapping[str, str]) -> bytes:
+    """The canonical form of the body that has these members: `canonical_bytes(b) == joined(members_of(b))`."""
+    return ("{" + ",".join([f"{_encode(name)}:{members[name]}" for name in sorted(members)]) + "}").encode()
 
 
 def signed_bytes(receipt: Body) -> bytes:

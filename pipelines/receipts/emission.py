@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
@@ -24,7 +25,7 @@ from pipelines.context import ContextBundle, ContextRequest, assembling
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.receipts import body as bodies
 from pipelines.receipts.body import Correlation
-from pipelines.receipts.canonical import SIGNATURE, Body, canonical_bytes, chain_hash
+from pipelines.receipts.canonical import SIGNATURE, Body, joined, members_of
 from pipelines.receipts.signing import Keyring, keyring_of
 from pipelines.services import Services
 from pipelines.support.handoff import Briefing, Handoff, HandoffRequest
@@ -137,7 +138,7 @@ def emit(
             return None
         told = {
             **describe(),
-            **bodies.of_policy(decisions, mode=config.policy_mode, captured_at=utcnow()),
+            **bodies.of_policy(decisions, mode=config.policy_mode, captured_at=utcnow(), policy=bodies.written_policy),
             **msgspec.structs.asdict(correlation),
             "mode": mode,
             "tenant_id": tenant_id or None,
@@ -175,8 +176,8 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
             "chain_seq": head.length + 1,
             "previous_hash": head.hash.hex(),
         }
-        body, canonical = signed(body, keyring, key_id if algorithm else None, algorithm)
-        return body, _row(body, canonical, now)
+        body, canonical, hash = signed(body, keyring, key_id if algorithm else None, algorithm)
+        return body, _row(body, canonical, hash, now)
 
     if ending is not None and ending.head is not None:
         body, row = behind(ending.head)
@@ -194,25 +195,30 @@ def _head(state: ReaderState) -> ChainHead | None:
     return ChainHead(length=state.chain_length, hash=bytes(state.chain_hash))
 
 
-def signed(body: Body, keyring: Keyring, key_id: str | None, algorithm: str | None) -> tuple[Body, bytes]:
-    """The body with its signature, or with null where it cannot be signed; and the bytes the signature is over."""
+def signed(body: Body, keyring: Keyring, key_id: str | None, algorithm: str | None) -> tuple[Body, bytes, bytes]:
+    """The body with its signature, or with null where it cannot be signed; the bytes the signature is over; and what the
+    next receipt of the chain names as the hash of this one."""
+    members = members_of(body)
+    signature = None
     if key_id is not None and algorithm is not None:
-        named = {**body, "receipt_signature_key_id": key_id, "receipt_signature_algorithm": algorithm}
-        canonical = canonical_bytes(named)
+        names = {"receipt_signature_key_id": key_id, "receipt_signature_algorithm": algorithm}
+        named = {**members, **members_of(names)}
         try:
-            return {**named, SIGNATURE: keyring.sign(canonical, key_id)}, canonical
+            signature = keyring.sign(joined(named), key_id)
+            body, members = {**body, **names}, named
         except Exception as ex:
             log.error("receipt_signing_failed", key_id=key_id, error=type(ex).__name__)
-    return {**body, SIGNATURE: None}, canonical_bytes(body)
+    linked = joined({**members, **members_of({SIGNATURE: signature})})
+    return {**body, SIGNATURE: signature}, joined(members), sha256(linked).digest()
 
 
-def _row(body: Body, canonical: bytes, now: datetime) -> NewReceipt:
+def _row(body: Body, canonical: bytes, chain_hash: bytes, now: datetime) -> NewReceipt:
     return NewReceipt(
         receipt_id=body["receipt_id"],
         subject_id=body["subject_id"],
         mode=body["mode"],
         chain_seq=body["chain_seq"],
-        chain_hash=bytes.fromhex(chain_hash(body)),
+        chain_hash=chain_hash,
         canonical=canonical,
         signature=body[SIGNATURE],
         key_id=body.get("receipt_signature_key_id"),
