@@ -1,6 +1,6 @@
-"""What governing costs whoever asks over HTTP: a context, one under an enforcing policy, and that with a signed receipt.
+"""What governing costs over HTTP: a context, one under an enforcing policy, and that with a signed receipt.
 
-    python -m bench.governed [--requests N] [--aim PERCENT]
+    python -m bench.governed [--requests N]
 
 On a stack of its own two tenants hold the same subjects. One of them has a policy in force and labels on every fifth
 memory, so that a part of every answer is withheld and another redacted. The kinds of requests take turns, so that

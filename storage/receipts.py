@@ -20,9 +20,10 @@ _LOCK_HEAD: LiteralString = """
 """
 
 #: The wait for whoever is writing is bounded in the same way.
-_APPEND_BEHIND: LiteralString = """
-set local lock_timeout = '2s'; select append_receipt({columns}::text[], {canonical}::text)
-"""
+_WAIT: LiteralString = "set local lock_timeout = '2s'"
+_APPEND_BEHIND: LiteralString = (
+    "select is_written, length, head_hash from append_receipt({columns}::text[], {canonical}::text)"
+)
 
 _BEGIN_CHAIN = """
 insert into receipt_chains (tenant_id, length, head_hash) values (%s, 0, %s) on conflict (tenant_id) do nothing
@@ -137,34 +138,37 @@ def chain_end(pool: Pool, tenant_id: str, conn: Connection | None = None) -> Ite
             yield own, ChainHead(length=row[0], hash=bytes(row[1]))
 
 
-def append_behind(conn: Connection, tenant_id: str, receipt: NewReceipt, previous: ChainHead) -> bool:
-    """Commit what is open on the connection and write a receipt behind a head that was read before, in one round trip.
+def append_behind(conn: Connection, tenant_id: str, rows: Sequence[NewReceipt], head: ChainHead) -> ChainHead | None:
+    """Commit what is open on the connection and write receipts, each behind the one before it, in one round trip.
+
+    Args:
+        rows: at least one.
+        head: where the chain was seen to end; the first of the rows stands behind it.
 
     Returns:
-        False, with nothing written, when the chain does not end there any more.
+        None when they are written and committed. Otherwise nothing is, and this is where the chain ends now.
 
     Raises:
         psycopg.errors.LockNotAvailable: when somebody has held the chain for two seconds.
     """
-    columns = text_array(
-        [
-            receipt.receipt_id,
-            receipt.subject_id,
-            receipt.mode,
-            str(receipt.chain_seq),
-            previous.hash.hex(),
-            receipt.chain_hash.hex(),
-            receipt.signature,
-            receipt.key_id,
-            receipt.algorithm,
-            receipt.created_at.isoformat(),
-        ]
-    )
-    # PERF: a literal costs the driver as much as the whole of a short text; bytes would travel as twice as many digits.
-    canonical = receipt.canonical.decode()
-    statement = sql.SQL(_APPEND_BEHIND).format(columns=sql.Literal(columns), canonical=sql.Literal(canonical))
-    (is_written,) = end_with(conn, tenant_id, statement)
-    return bool(is_written)
+    statements = [sql.SQL(_WAIT).format()]
+    previous = head.hash
+    for row in rows:
+        columns = text_array(
+            [
+                *(row.receipt_id, row.subject_id, row.mode, str(row.chain_seq), previous.hex(), row.chain_hash.hex()),
+                *(row.signature, row.key_id, row.algorithm, row.created_at.isoformat()),
+            ]
+        )
+        # PERF: a literal costs the driver as much as the whole of a short text; bytes would be twice as many digits.
+        canonical = row.canonical.decode()
+        statements.append(
+            sql.SQL(_APPEND_BEHIND).format(columns=sql.Literal(columns), canonical=sql.Literal(canonical))
+        )
+        previous = row.chain_hash
+    # Where the first is not written none is: the others stand behind what is not there.
+    is_written, length, hash = end_with(conn, tenant_id, sql.SQL("; ").join(statements))
+    return None if is_written else ChainHead(length=length, hash=bytes(hash))
 
 
 def append(conn: Connection, tenant_id: str, receipt: NewReceipt) -> None:

@@ -32,7 +32,7 @@ class Judge:
 
     def __init__(self, bundle: Bundle, caller: Caller) -> None:
         self.bundle = bundle
-        #: Places in the bundle of the rules that concern the caller. For two callers with the same the policy is the same.
+        #: Places in the bundle of the rules that concern the caller. Callers with the same places see the same.
         self.places = tuple(place for place, rule in enumerate(bundle.rules) if _admits(rule, caller))
         self._rules = [bundle.rules[place] for place in self.places]
         self._decided: dict[frozenset[str], Firing | None] = {}

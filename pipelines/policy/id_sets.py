@@ -28,4 +28,5 @@ class IdSet:
             return np.isin(source_ids, self._ids)
         halves = np.ascontiguousarray(source_ids).view("<u8").reshape(-1, 2)
         place = np.minimum(np.searchsorted(self._second, halves[:, 1]), len(self._second) - 1)
-        return (self._second[place] == halves[:, 1]) & (self._first[place] == halves[:, 0])
+        found: NDArray[np.bool_] = (self._second[place] == halves[:, 1]) & (self._first[place] == halves[:, 0])
+        return found

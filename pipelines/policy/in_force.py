@@ -1,8 +1,8 @@
 """Reading under the policy in force: every answer about stored rows begins here.
 
-The bundle, the tenant's document and the version of the subject's memories come with the beginning of the transaction, so
-a tenant without a policy pays nothing for it. With one, one more statement reads what is labelled of the subject, unless
-no rule concerns the caller, or this process has judged the same version of it before (`kept_judgements`).
+The bundle, the tenant's document and the version of the subject's memories come with the beginning of the transaction,
+so a tenant without a policy pays nothing for it. With one, one more statement reads what is labelled of the subject,
+unless no rule concerns the caller, or this process has judged the same version of it before (`kept_judgements`).
 
 It fails closed: a tenant that enforces gets an error, never an answer without its policy.
 """

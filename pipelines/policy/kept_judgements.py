@@ -1,10 +1,10 @@
 """Judgements that a process keeps, so that reading under a policy need not read again what is labelled.
 
-A judgement rests on the policy, on the rules of it that concern the caller, and on the subject's memories. The first two
-are part of the key. For the third the database tells every reader a version together with the beginning of its
-transaction (`memories_version` of migration 0013): two readers with the same version see the same memories, to the last
-label. So a judgement is used for exactly as long as it is what would be decided anew, on every replica; no time has to
-pass and no message has to arrive for a relabelling to count.
+A judgement rests on the policy, on the rules of it that concern the caller, and on the subject's memories. The first
+two are part of the key. For the third the database tells every reader a version together with the beginning of its
+transaction (`memories_version` of migration 0013): two readers with the same version see the same memories, to the
+last label. So a judgement is used for exactly as long as it is what would be decided anew, on every replica; no time
+has to pass and no message has to arrive for a relabelling to count.
 """
 
 from __future__ import annotations

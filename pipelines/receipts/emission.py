@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from hashlib import sha256
@@ -26,14 +25,13 @@ from pipelines.policy_decisions import PolicyDecisions
 from pipelines.receipts import body as bodies
 from pipelines.receipts.body import Correlation
 from pipelines.receipts.canonical import SIGNATURE, Body, joined, members_of
+from pipelines.receipts.chain_writer import Ending
 from pipelines.receipts.signing import Keyring, keyring_of
 from pipelines.services import Services
 from pipelines.support.handoff import Briefing, Handoff, HandoffRequest
 from pipelines.tenant_config import TenantConfig, parse
-from storage import receipts
 from storage.reading import ReaderState
 from storage.receipts import ChainHead, NewReceipt
-from storage.transactions import Connection
 
 log = structlog.get_logger()
 
@@ -55,15 +53,6 @@ def decide(settings: Settings, config: TenantConfig, *, asked: bool | None) -> D
     if config.receipts != "on_request":
         return Decision(emit=config.receipts == "always", reason=f"tenant_{config.receipts}")
     return Decision(emit=bool(asked), reason="request_flag" if asked else "default_off")
-
-
-@dataclass(frozen=True, slots=True)
-class Ending:
-    """The transaction that a context was read in, about to end, and the end of the chain as it saw it."""
-
-    conn: Connection
-    #: None where the tenant has no receipt yet, or the past was read.
-    head: ChainHead | None
 
 
 def context_with_receipt(
@@ -157,11 +146,7 @@ def emit(
 
 
 def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None, ending: Ending | None = None) -> Body:
-    """Complete a body, sign it, and write it at the end of the tenant's chain.
-
-    A reader has seen the end of the chain: while nobody else has written since, one round trip ends the reading and
-    writes. Otherwise the chain is locked from the moment its head is read until the receipt is committed.
-    """
+    """Complete a body, sign it, and write it at the end of the tenant's chain (`ChainWriter`)."""
     keyring = keyring_of(services.settings)
     algorithm = keyring.algorithm_of(key_id) if key_id else None
     if key_id and algorithm is None:
@@ -179,14 +164,7 @@ def append(services: Services, tenant_id: str, told: Body, *, key_id: str | None
         body, canonical, hash = signed(body, keyring, key_id if algorithm else None, algorithm)
         return body, _row(body, canonical, hash, now)
 
-    if ending is not None and ending.head is not None:
-        body, row = behind(ending.head)
-        if receipts.append_behind(ending.conn, tenant_id, row, ending.head):
-            return body
-    with receipts.chain_end(services.pool, tenant_id, ending.conn if ending else None) as (conn, head):
-        body, row = behind(head)
-        receipts.append(conn, tenant_id, row)
-    return body
+    return services.chains.write(services.pool, tenant_id, behind, ending)
 
 
 def _head(state: ReaderState) -> ChainHead | None:
@@ -196,8 +174,8 @@ def _head(state: ReaderState) -> ChainHead | None:
 
 
 def signed(body: Body, keyring: Keyring, key_id: str | None, algorithm: str | None) -> tuple[Body, bytes, bytes]:
-    """The body with its signature, or with null where it cannot be signed; the bytes the signature is over; and what the
-    next receipt of the chain names as the hash of this one."""
+    """The body with its signature, or with null where it cannot be signed; the bytes that the signature is over; and
+    what the next receipt of the chain names as the hash of this one."""
     members = members_of(body)
     signature = None
     if key_id is not None and algorithm is not None:

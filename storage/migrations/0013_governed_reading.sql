@@ -47,10 +47,13 @@ $$;
 comment on function reader_state(text, boolean) is
     'As reader_state(), for an answer about one subject: with the version of its memories where there is a policy, and the end of the tenant''s chain where the answer may get a receipt.';
 
--- The chain moves on only from where the receipt says that it stood: false, and nothing is written, where it did not.
+-- The chain moves on only from where the receipt says that it stood. Where it did not, nothing is written, and the answer
+-- says where it stands.
 -- columns: receipt_id, subject_id, mode, chain_seq, hash of the receipt before it, chain_hash, signature, key_id,
 -- algorithm, created_at; hashes in hexadecimal digits.
-create function append_receipt(columns text[], canonical text) returns boolean language plpgsql as $$
+create function append_receipt(
+    columns text[], canonical text, out is_written boolean, out length bigint, out head_hash bytea
+) language plpgsql as $$
 declare
     tenant constant text := current_setting('app.tenant_id');
     seq constant bigint := columns[4];
@@ -58,14 +61,15 @@ declare
 begin
     update receipt_chains c set length = seq, head_hash = hash
      where c.tenant_id = tenant and c.length = seq - 1 and c.head_hash = decode(columns[5], 'hex');
-    if not found then
-        return false;
+    is_written := found;
+    if not is_written then
+        select c.length, c.head_hash into length, head_hash from receipt_chains c where c.tenant_id = tenant;
+        return;
     end if;
     insert into receipts (tenant_id, receipt_id, subject_id, mode, chain_seq, chain_hash, canonical, signature, key_id,
                           algorithm, created_at)
     values (tenant, columns[1], columns[2], columns[3], seq, hash, convert_to(canonical, 'UTF8'), columns[7], columns[8],
             columns[9], columns[10]::timestamptz);
-    return true;
 end
 $$;
 comment on function append_receipt is 'Writes a receipt behind the head that it names.';
