@@ -43,7 +43,8 @@ CALLER = {"caller_id": "bench", "caller_type": "bench"}
 ROUND = 64
 #: Percent that governing may cost over a plain context.
 AIM = 20.0
-WARM_UP = 96
+#: Enough for both processes to have judged every subject once.
+WARM_UP = 480
 SECONDS_AT_MOST = 120.0
 
 _TICKS = os.sysconf("SC_CLK_TCK")

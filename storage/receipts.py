@@ -21,9 +21,8 @@ _LOCK_HEAD: LiteralString = """
 
 #: The wait for whoever is writing is bounded in the same way.
 _WAIT: LiteralString = "set local lock_timeout = '2s'"
-_APPEND_BEHIND: LiteralString = (
-    "select is_written, length, head_hash from append_receipt({columns}::text[], {canonical}::text)"
-)
+_APPEND_BEHIND = sql.SQL("; select is_written, length, head_hash from append_receipt(")
+_NEXT, _CLOSE = sql.SQL(", "), sql.SQL(")")
 
 _BEGIN_CHAIN = """
 insert into receipt_chains (tenant_id, length, head_hash) values (%s, 0, %s) on conflict (tenant_id) do nothing
@@ -151,7 +150,7 @@ def append_behind(conn: Connection, tenant_id: str, rows: Sequence[NewReceipt], 
     Raises:
         psycopg.errors.LockNotAvailable: when somebody has held the chain for two seconds.
     """
-    statements = [sql.SQL(_WAIT).format()]
+    statements: list[sql.Composable] = [sql.SQL(_WAIT)]
     previous = head.hash
     for row in rows:
         columns = text_array(
@@ -162,12 +161,10 @@ def append_behind(conn: Connection, tenant_id: str, rows: Sequence[NewReceipt], 
         )
         # PERF: a literal costs the driver as much as the whole of a short text; bytes would be twice as many digits.
         canonical = row.canonical.decode()
-        statements.append(
-            sql.SQL(_APPEND_BEHIND).format(columns=sql.Literal(columns), canonical=sql.Literal(canonical))
-        )
+        statements += [_APPEND_BEHIND, sql.Literal(columns), _NEXT, sql.Literal(canonical), _CLOSE]
         previous = row.chain_hash
     # Where the first is not written none is: the others stand behind what is not there.
-    is_written, length, hash = end_with(conn, tenant_id, sql.SQL("; ").join(statements))
+    is_written, length, hash = end_with(conn, tenant_id, statements)
     return None if is_written else ChainHead(length=length, hash=bytes(hash))
 
 

@@ -37,7 +37,7 @@ DATABASE_AWAY = (psycopg.OperationalError, psycopg.InterfaceError)
 #: Seconds a request waits for a connection before it is told that the service is unavailable.
 POOL_TIMEOUT_SECONDS = 5.0
 
-_COMMIT = sql.SQL("commit; ")
+_COMMIT, _THEN, _THEN_COMMIT = sql.SQL("commit; "), sql.SQL("; "), sql.SQL("; commit")
 
 #: What `app.tenant_id` says outside of transactions: an id that no tenant can have. PostgreSQL would make it '' after
 #: the first transaction, and '' is the default tenant.
@@ -163,13 +163,13 @@ def appending_transaction(
             pool.putconn(taken)
 
 
-def end_with(conn: Connection, tenant_id: str, statement: sql.Composed) -> Any:
-    """Commit what is open on the connection, and one statement in a transaction of its own, in one round trip.
+def end_with(conn: Connection, tenant_id: str, statements: Iterable[sql.Composable]) -> Any:
+    """Commit what is open on the connection, and statements in a transaction of their own, in one round trip.
 
     Returns:
-        The statement's row, committed.
+        The row of the last of them, committed.
     """
-    message = _COMMIT + begin_in("statewave_app", tenant_id) + sql.SQL("; ") + statement + sql.SQL("; commit")
+    message = sql.Composed([_COMMIT, *begin_in("statewave_app", tenant_id), _THEN, *statements, _THEN_COMMIT])
     try:
         cursor = conn.execute(message, prepare=False)
     except BaseException:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pipelines.context import Assembly, ContextRequest
 from pipelines.policy_decisions import PolicyDecisions
-from pipelines.receipts.canonical import Body, Written, canonical_bytes, text_hash
+from pipelines.receipts.canonical import Body, Written, is_plain, text_hash, written
 from pipelines.retrieval import Found, microseconds
 from pipelines.support.handoff import Briefing, HandoffRequest
 from storage.episodes import EpisodeWithBody
@@ -73,6 +73,12 @@ def of_handoff(briefing: Briefing, request: HandoffRequest) -> Body:
     }
 
 
+def written_entries(entries: list[dict[str, Any]]) -> Written | list[dict[str, Any]]:
+    """The entries of a receipt in canonical form, unless a score needs more care than speed."""
+    scores = (entry["score"] for entry in entries)
+    return written(entries) if all(score is None or is_plain(score) for score in scores) else entries
+
+
 def policy_of(made: PolicyDecisions) -> Body:
     """What the policy decided."""
     return {
@@ -86,7 +92,7 @@ def policy_of(made: PolicyDecisions) -> Body:
 def written_policy(made: PolicyDecisions) -> Written:
     """`policy_of` in canonical form. PERF: written once for all receipts of the same decisions."""
     if made.written is None:
-        made.written = Written(canonical_bytes(policy_of(made)).decode())
+        made.written = written(policy_of(made))
     return Written(made.written)
 
 
@@ -126,9 +132,11 @@ def candidates_hash(found: Found, now: datetime) -> str:
 def _entries(
     memories: Iterable[Memory], episodes: Iterable[Episode | EpisodeWithBody], scores: Mapping[UUID, float]
 ) -> list[dict[str, Any]]:
-    entries = [_memory(memory) for memory in memories] + [_episode(episode) for episode in episodes]
-    for rank, entry in enumerate(entries, start=1):
-        score = scores.get(UUID(entry.get("memory_id") or entry["episode_id"]))
+    delivered = [(memory.id, _memory(memory)) for memory in memories]
+    delivered += [(episode.id, _episode(episode)) for episode in episodes]
+    entries = [entry for _, entry in delivered]
+    for rank, (id, entry) in enumerate(delivered, start=1):
+        score = scores.get(id)
         entry["rank"] = rank
         entry["score"] = None if score is None else round(score, SCORE_DECIMALS)
     return entries

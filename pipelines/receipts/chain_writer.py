@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any
 
@@ -48,8 +48,8 @@ class Ending:
 @dataclass(slots=True, eq=False)
 class _Waiting:
     behind: Behind
-    #: Set when it is written, when it failed, or when it is this one's turn to write.
-    woken: Event = field(default_factory=Event)
+    #: Set when it is written, when it failed, or when it is this one's turn to write; None where it need not wait.
+    woken: Event | None = None
     written: dict[str, Any] | None = None
     error: BaseException | None = None
 
@@ -81,10 +81,11 @@ class ChainWriter:
             queue = self._waiting.get(tenant_id)
             if queue is None:
                 self._waiting[tenant_id] = deque([mine])
-                mine.woken.set()
             else:
+                mine.woken = Event()
                 queue.append(mine)
-        mine.woken.wait()
+        if mine.woken is not None:
+            mine.woken.wait()
         if not mine.is_done:
             self._write_turn(pool, tenant_id, ending)
         if mine.written is None:
@@ -104,12 +105,12 @@ class ChainWriter:
                     one.error = ex
         finally:
             with self._lock:
-                if queue:
-                    queue[0].woken.set()
-                else:
+                if not queue:
                     del self._waiting[tenant_id]
-            for one in turn:
-                one.woken.set()
+                waked = [*turn, queue[0]] if queue else turn
+            for one in waked:
+                if one.woken is not None:
+                    one.woken.set()
 
     def _write_all(self, pool: Pool, tenant_id: str, turn: Sequence[_Waiting], ending: Ending | None) -> None:
         try:

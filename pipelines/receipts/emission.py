@@ -125,8 +125,10 @@ def emit(
         decision = decide(services.settings, config, asked=asked)
         if not decision.emit:
             return None
+        described = describe()
         told = {
-            **describe(),
+            **described,
+            "selected_entries": bodies.written_entries(described["selected_entries"]),
             **bodies.of_policy(decisions, mode=config.policy_mode, captured_at=utcnow(), policy=bodies.written_policy),
             **msgspec.structs.asdict(correlation),
             "mode": mode,

@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
+from pipelines.receipts.body import written_entries
 from pipelines.receipts.canonical import (
     SIGNATURE,
     Written,
     canonical_bytes,
     chain_hash,
+    is_plain,
     joined,
     members_of,
     signed_bytes,
+    written,
 )
 from pipelines.receipts.emission import signed
 from pipelines.receipts.offline import chain_breaks, verify_body
@@ -85,6 +88,18 @@ def test_what_is_signed_and_chained_is_the_canonical_form(body: dict[str, Any], 
     receipt, canonical, chained = signed(body, KEYRING, *(("h1", HMAC) if is_signed else (None, None)))
     assert canonical == signed_bytes(receipt)
     assert chained.hex() == chain_hash(receipt)
+
+
+@few
+@given(st.lists(st.dictionaries(TEXT, TEXT | st.integers() | st.none() | st.booleans() | st.floats().filter(is_plain))))
+def test_what_is_written_fast_is_the_canonical_form(entries: list[dict[str, Any]]) -> None:
+    assert written(entries) == canonical_bytes(entries).decode()
+
+
+@pytest.mark.parametrize("score", [5e-05, -9.9e-05, 1e-06, 1e16, 0.0001, 12.0, 0.0, -0.0, 0.123457, None])
+def test_a_score_is_written_as_ever(score: float | None) -> None:
+    entries = [{"score": score}]
+    assert members_of({"selected_entries": written_entries(entries)}) == members_of({"selected_entries": entries})
 
 
 @few
