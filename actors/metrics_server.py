@@ -1,6 +1,6 @@
 """Metrics of workers: one small process beside them serves what all of them count, and what the queues hold.
 
-It listens on `STATEWAVE_WORKER_METRICS_PORT` at the address that the API binds to, and asks for no key: keep the port
+It listens on `STATEWAVE_WORKER_METRICS_PORT` at `STATEWAVE_WORKER_METRICS_HOST`, and asks for no key: keep the port
 inside the cluster.
 """
 
@@ -44,6 +44,7 @@ def serve_metrics() -> int:
         start_response("200 OK", [("Content-Type", CONTENT_TYPE_LATEST)])
         return [body]
 
-    with make_server(settings.host, settings.worker_metrics_port, answer, handler_class=_Silent) as server:
+    address = (settings.worker_metrics_host, settings.worker_metrics_port)
+    with make_server(*address, answer, handler_class=_Silent) as server:
         server.serve_forever()
     return 0

@@ -292,6 +292,9 @@ class Settings:
         "Port on which `statewave worker` serves Prometheus metrics; unset serves none",
         optional_integer(1, 65535),
     )
+    worker_metrics_host: str = _setting(
+        "127.0.0.1", "Address that port binds to; it asks for no key, so keep it where only Prometheus comes", text
+    )
     receipts_disabled: bool = _setting(
         False, "Write no receipts, whatever tenants and requests ask for; looked at again on every call", boolean
     )

@@ -16,7 +16,8 @@ from storage.passages import BLOCK, RECORD
 from storage.transactions import Connection
 
 _SAVE = """
-insert into passage_vectors (tenant_id, subject_id, model, block, scales, vectors) values (%s, %s, %s, %s, %b, %b)
+insert into passage_vectors (tenant_id, subject_id, model, block, scales, vectors)
+select %s, %s, %s, new.* from unnest(%b::integer[], %b::bytea[], %b::bytea[]) as new
 on conflict (tenant_id, subject_id, model, block) do update set scales = excluded.scales, vectors = excluded.vectors
 """
 
@@ -90,7 +91,7 @@ def extend_block(
     if known == 0:
         cursor = conn.execute(
             _SAVE.replace("do update set scales = excluded.scales, vectors = excluded.vectors", "do nothing"),
-            (tenant_id, subject_id, new.model, block, new.scale.astype("<f4").tobytes(), new.vectors.tobytes()),
+            (tenant_id, subject_id, new.model, [block], [new.scale.astype("<f4").tobytes()], [new.vectors.tobytes()]),
         )
         return cursor.rowcount == 1
     cursor = conn.execute(
@@ -119,7 +120,6 @@ def append_vectors(
 
     Call it with the subject locked.
     """
-    rows = []
     within = stored % BLOCK
     for new in models:
         count = len(new.scale)
@@ -128,10 +128,9 @@ def append_vectors(
         head = min(BLOCK - within, count)
         first = ModelVectors(new.model, new.scale[:head], new.vectors[:head])
         extend_block(conn, tenant_id, subject_id, first, block=stored // BLOCK, known=within)
-        for number, start in enumerate(range(head, count, BLOCK), stored // BLOCK + 1):
-            part = slice(start, start + BLOCK)
-            scales, vectors = new.scale[part].astype("<f4").tobytes(), new.vectors[part].tobytes()
-            rows.append((tenant_id, subject_id, new.model, number, scales, vectors))
-    if rows:
-        with conn.cursor() as cursor:
-            cursor.executemany(_SAVE, rows)
+        parts = [slice(start, start + BLOCK) for start in range(head, count, BLOCK)]
+        if parts:
+            numbers = [stored // BLOCK + 1 + number for number in range(len(parts))]
+            scales = [new.scale[part].astype("<f4").tobytes() for part in parts]
+            vectors = [new.vectors[part].tobytes() for part in parts]
+            conn.execute(_SAVE, (tenant_id, subject_id, new.model, numbers, scales, vectors))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import TypeAlias
 from uuid import UUID
 
@@ -50,16 +51,19 @@ select b.passages, b.terms, v.scales, v.vectors
  order by b.block
 """
 
-# What a new block is made of, or what joins the last one.
+# What a new block is made of, or what joins the last one. All in one statement, and never by `executemany`, which works
+# in pipeline mode: a process that stalls within a pipeline would keep its locks, as its silence counts as work.
 _APPEND = """
-insert into passage_blocks as b (tenant_id, subject_id, block, passages, terms) values (%s, %s, %s, %b, %b)
+insert into passage_blocks as b (tenant_id, subject_id, block, passages, terms)
+select %s, %s, new.* from unnest(%b::integer[], %b::bytea[], %b::bytea[]) as new
 on conflict (tenant_id, subject_id, block) do update
    set passages = b.passages || excluded.passages, terms = b.terms || excluded.terms
 """
 
 _KEEP_END = """
 insert into passage_ends (tenant_id, subject_id, source_id, valid_until, known_to)
-values (%s, %s, %s, %s, coalesce(%s, now()))
+select %s, %s, source, valid_until, coalesce(known_to, now())
+  from unnest(%s::uuid[], %s::bigint[], %s::timestamptz[]) as former (source, valid_until, known_to)
 """
 
 
@@ -119,13 +123,11 @@ def append_passages(conn: Connection, tenant_id: str, subject_id: str, new: Pass
     records, terms, _, _ = encode_block(new)
     ends = np.concatenate([[0], np.cumsum(new.term_counts, dtype=np.int64)])
     head = min(BLOCK - stored % BLOCK, len(new))
-    rows = []
-    for number, start in enumerate([0, *range(head, len(new), BLOCK)], stored // BLOCK):
-        stop = min(start + BLOCK, len(new)) if start else head
-        part = records[start * RECORD.itemsize : stop * RECORD.itemsize]
-        rows.append((tenant_id, subject_id, number, part, terms[4 * ends[start] : 4 * ends[stop]]))
-    with conn.cursor() as cursor:
-        cursor.executemany(_APPEND, rows)
+    bounds = [0, *range(head, len(new), BLOCK), len(new)]
+    numbers = [stored // BLOCK + number for number in range(len(bounds) - 1)]
+    parts = [records[start * RECORD.itemsize : stop * RECORD.itemsize] for start, stop in pairwise(bounds)]
+    their_terms = [terms[4 * ends[start] : 4 * ends[stop]] for start, stop in pairwise(bounds)]
+    conn.execute(_APPEND, (tenant_id, subject_id, numbers, parts, their_terms))
 
 
 def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Mapping[UUID, datetime | None]) -> None:
@@ -143,21 +145,21 @@ def end_passages(conn: Connection, tenant_id: str, subject_id: str, sources: Map
             " and exists (select 1 from unnest(%s::bytea[]) as id where position(id in passages) > 0) for update",
             (tenant_id, subject_id, list(ends)),
         ).fetchall()
-    former: list[tuple[str, str, UUID, int, datetime | None]] = []
+    former: list[tuple[UUID, int, datetime | None]] = []
     for block, passages in rows:
         records = np.frombuffer(passages, dtype=RECORD).copy()
         for source, end in ends.items():
             own = records["source_id"] == np.void(source)
             if own.any():
                 id = UUID(bytes=source)
-                former.append((tenant_id, subject_id, id, int(records["valid_until"][own][0]), sources[id]))
+                former.append((id, int(records["valid_until"][own][0]), sources[id]))
             records["valid_until"][own] = end
         conn.execute(
             "update passage_blocks set passages = %b where tenant_id = %s and subject_id = %s and block = %s",
             (records.tobytes(), tenant_id, subject_id, block),
         )
-    with conn.cursor() as cursor:
-        cursor.executemany(_KEEP_END, former)
+    if former:
+        conn.execute(_KEEP_END, (tenant_id, subject_id, *(list(column) for column in zip(*former, strict=True))))
 
 
 def sample_subjects(conn: Connection, seed: str, *, limit: int) -> list[tuple[str, str]]:

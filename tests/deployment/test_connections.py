@@ -26,7 +26,8 @@ def per_pod(pod: Pod, settings: Settings) -> int:
     if pod.component == "worker":
         threads = int(pod.option("--threads") or settings.worker_threads)
         processes = int(pod.option("--processes") or settings.worker_processes)
-        return processes * (threads + CONNECTIONS_BESIDE_ACTORS)
+        metrics = 0 if settings.worker_metrics_port is None else 1
+        return processes * (threads + CONNECTIONS_BESIDE_ACTORS) + metrics
     return 1  # looks at the schema when it starts, or migrates
 
 

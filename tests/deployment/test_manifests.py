@@ -211,3 +211,15 @@ def test_every_queue_has_workers(name: str) -> None:
         if pod.component == "worker":
             served |= set((pod.option("--queues") or ",".join(QUEUES)).split(","))
     assert served == set(QUEUES)
+
+
+@every_installation
+def test_prometheus_reaches_the_port_that_workers_serve_their_metrics_on(name: str) -> None:
+    (settings,) = of_kind(name, "ConfigMap")
+    for pod in pods(name):
+        ports = {port["name"]: port["containerPort"] for port in pod.container.get("ports", [])}
+        if pod.component == "worker":
+            assert ports["metrics"] == int(settings["data"]["STATEWAVE_WORKER_METRICS_PORT"])
+    (policy,) = (policy for policy in of_kind(name, "NetworkPolicy") if "metrics" in policy["metadata"]["name"])
+    assert policy["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "worker"
+    assert [port["port"] for rule in policy["spec"]["ingress"] for port in rule["ports"]] == ["metrics"]
