@@ -19,6 +19,7 @@ import numpy as np
 
 from config.clock import utcnow
 from pipelines import context_text
+from pipelines.context_parts import explained, plain_episode, sessions_of
 from pipelines.context_text import Delivered
 from pipelines.history import World, world_of
 from pipelines.packing import Selection, pack, rank
@@ -27,9 +28,9 @@ from pipelines.policy.in_force import PolicyInForce, reading_on
 from pipelines.policy.notes import load_notes
 from pipelines.policy_decisions import PolicyDecisions
 from pipelines.rerank import reranked
-from pipelines.retrieval import Found, find_passages, is_visible, microseconds, signals_of, source_of, sources_of
+from pipelines.retrieval import Found, find_passages, is_visible, microseconds, sources_of
 from pipelines.services import Services
-from pipelines.session_context import Situation, in_situation, read_situation, with_earlier
+from pipelines.session_context import in_situation, read_situation, with_earlier
 from pipelines.session_signals import EarlierResolution
 from pipelines.speakers import ROLES, speaker_hash
 from pipelines.tokens import count_tokens
@@ -237,7 +238,7 @@ def _assembled(
         memories=memories,
         episodes=episodes,
         earlier=earlier,
-        explain=_explain(found, situation, selection) if request.explain else None,
+        explain=explained(found, situation, selection) if request.explain else None,
         search_mode=("semantic" if found.is_semantic else "text_fallback") if request.explain else msgspec.UNSET,
     )
     scores = {item.source: float(found.scores.total[item.row]) for item in reversed(ranked)}
@@ -335,7 +336,7 @@ def _bundle(
     ids: dict[Kind, list[UUID]] = defaultdict(list)
     for kind, source in dict.fromkeys((item.kind, item.source) for item in delivered):
         ids[kind].append(source)
-    included = [_plain(episodes[id]) for id in ids[Kind.TURN]]
+    included = [plain_episode(episodes[id]) for id in ids[Kind.TURN]]
     return ContextBundle(
         subject_id=request.subject_id,
         task=request.task,
@@ -351,47 +352,7 @@ def _bundle(
         },
         assembled_context=text,
         token_estimate=tokens,
-        sessions=_sessions(included),
+        sessions=sessions_of(included),
         explain=explain if explain is not None else msgspec.UNSET,
         search_mode=search_mode,
     )
-
-
-def _plain(episode: EpisodeWithBody) -> Episode:
-    return Episode(**{name: getattr(episode, name) for name in Episode.__struct_fields__})
-
-
-def _sessions(episodes: Sequence[Episode]) -> list[dict[str, Any]]:
-    """The sessions of the delivered episodes, oldest first, with how many of their episodes were delivered."""
-    by_session: dict[str, list[datetime]] = defaultdict(list)
-    for episode in episodes:
-        if episode.session_id is not None:
-            by_session[episode.session_id].append(episode.occurred_at)
-    sessions = [
-        {"session_id": id, "episode_count": len(times), "first_at": min(times), "last_at": max(times)}
-        for id, times in by_session.items()
-    ]
-    return sorted(sessions, key=lambda session: (session["first_at"], session["session_id"]))
-
-
-def _explain(found: Found, situation: Situation | None, selection: Selection) -> list[dict[str, Any]]:
-    """Every candidate that was looked at, best first: its signals, and why it was delivered or not."""
-    columns, scores = found.columns, found.scores
-    rows = sorted({*selection.chosen, *selection.left_out}, key=lambda row: (-scores.total[row], row))
-    chosen = set(selection.chosen)
-    return [
-        {
-            "source_id": str(source_of(columns, row)),
-            "kind": Kind(int(columns.kind[row])).name.lower(),
-            "start": int(columns.start[row]),
-            "stop": int(columns.stop[row]),
-            "score": round(float(scores.total[row]), 4),
-            "signals": signals_of(scores, row)
-            | (situation.signals.of(row) if situation else {})
-            | ({"rerank": found.rerank[row]} if row in found.rerank else {}),
-            "tokens": int(columns.tokens[row]),
-            "delivered": row in chosen,
-            "left_out": selection.left_out.get(row),
-        }
-        for row in rows
-    ]

@@ -109,9 +109,11 @@ def within_budget(
             excess -= costs.of(_line(delivered[count]) + "\n")
         fitting = first(count)
         excess = fitting[1] - max_tokens
-    if count < len(delivered):
-        while (more := first(count + 1))[1] <= max_tokens:
-            fitting, count = more, count + 1
+    while count < len(delivered) and fitting[1] + costs.of(_line(delivered[count]) + "\n") <= max_tokens:
+        more = first(count + 1)
+        if more[1] > max_tokens:
+            break
+        fitting, count = more, count + 1
     return fitting
 
 

@@ -141,10 +141,7 @@ def appending_transaction(
     Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
     """
     begin = begin_in("statewave_app", tenant_id, then=first)
-    if conn is None:
-        cursor = _begun(pool, begin, None)
-    else:
-        cursor = conn.execute(_COMMIT + begin if is_under_way(conn) else begin)
+    cursor = _begun(pool, begin, None) if conn is None else _sent(conn, sql.Composed([*_ending(conn), *begin]))
     taken = cursor.connection
     try:
         while cursor.nextset():
@@ -169,18 +166,36 @@ def end_with(conn: Connection, tenant_id: str, statements: Iterable[sql.Composab
     Returns:
         The row of the last of them, committed.
     """
-    message = sql.Composed([_COMMIT, *begin_in("statewave_app", tenant_id), _THEN, *statements, _THEN_COMMIT])
-    try:
-        cursor = conn.execute(message, prepare=False)
-    except BaseException:
-        with contextlib.suppress(*DATABASE_AWAY):
-            conn.execute("rollback")
-        raise
+    begin = begin_in("statewave_app", tenant_id)
+    cursor = _sent(conn, sql.Composed([*_ending(conn), *begin, _THEN, *statements, _THEN_COMMIT]))
     row = None
     while cursor.nextset():
         if cursor.description is not None:
             row = cursor.fetchone()
     return row
+
+
+def _ending(conn: Connection) -> list[sql.Composable]:
+    """What ends the transaction that is open on the connection, if one is."""
+    if not is_under_way(conn):
+        return []
+    _attend(conn)
+    return [_COMMIT]
+
+
+def _sent(conn: Connection, message: sql.Composed) -> psycopg.Cursor[TupleRow]:
+    """The answers to several statements; after an error no transaction is left open."""
+    try:
+        return conn.execute(message, prepare=False)
+    except BaseException:
+        with contextlib.suppress(*DATABASE_AWAY):
+            conn.execute("rollback")
+        raise
+
+
+def _attend(conn: Connection) -> None:
+    if attend := before_commit.get():
+        attend(conn)
 
 
 @contextlib.contextmanager
@@ -232,21 +247,22 @@ def begun_transaction(
     try:
         try:
             yield cursor
-            if attend := before_commit.get():
-                attend(conn)
+            is_open = is_under_way(conn)
+            if is_open:
+                _attend(conn)
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
             raise
-        if is_under_way(conn):
+        if is_open:
             conn.execute("commit")
     finally:
         pool.putconn(conn)
 
 
 def is_under_way(conn: Connection) -> bool:
-    """Whether a transaction is open on the connection: whoever had something to add may have ended it with that."""
-    return conn.pgconn.transaction_status == TransactionStatus.INTRANS
+    """Whether a transaction has to be ended on the connection: whoever had something to add may have done that."""
+    return conn.pgconn.transaction_status != TransactionStatus.IDLE
 
 
 def _begun_in_good_standing(pool: Pool, begin: sql.Composed, wait_seconds: float | None) -> psycopg.Cursor[TupleRow]:

@@ -32,6 +32,7 @@ from pipelines.support.handoff import Briefing, Handoff, HandoffRequest
 from pipelines.tenant_config import TenantConfig, parse
 from storage.reading import ReaderState
 from storage.receipts import ChainHead, NewReceipt
+from storage.transactions import DATABASE_AWAY
 
 log = structlog.get_logger()
 
@@ -64,19 +65,27 @@ def context_with_receipt(
         Unauthenticated: when the tenant wants to know who asks, and the request does not say.
     """
     wanted = bool(asked) and not receipts_disabled(services.settings)
-    with assembling(services, tenant_id, request, wants_receipt=wanted) as (assembly, conn, state):
-        receipt_id = emit(
-            services,
-            tenant_id,
-            assembly.tenant_config,
-            lambda: bodies.of_context(assembly, request),
-            assembly.decisions,
-            asked,
-            correlation,
-            mode=RETRIEVAL,
-            ending=Ending(conn, _head(state)),
-        )
-    return msgspec.structs.replace(assembly.bundle, receipt_id=receipt_id, receipt_emitted=receipt_id is not None)
+    bundle = None
+    try:
+        with assembling(services, tenant_id, request, wants_receipt=wanted) as (assembly, conn, state):
+            receipt_id = emit(
+                services,
+                tenant_id,
+                assembly.tenant_config,
+                lambda: bodies.of_context(assembly, request),
+                assembly.decisions,
+                asked,
+                correlation,
+                mode=RETRIEVAL,
+                ending=Ending(conn, _head(state)),
+            )
+            is_emitted = receipt_id is not None
+            bundle = msgspec.structs.replace(assembly.bundle, receipt_id=receipt_id, receipt_emitted=is_emitted)
+    except DATABASE_AWAY:
+        # A connection that died of the receipt cannot end the reading any more, but all was read.
+        if bundle is None:
+            raise
+    return bundle
 
 
 def handoff_with_receipt(

@@ -149,6 +149,21 @@ def test_without_a_receipt_there_is_still_a_context(told: Services, monkeypatch:
     assert len(told_of) == 1 and "Lisbon" not in str(told_of)
 
 
+def test_a_connection_that_dies_of_the_receipt_costs_no_context(
+    told: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(conn: Any, *_: Any) -> None:
+        conn.close()
+        raise psycopg.OperationalError("gone")
+
+    ask(told, TASK)
+    with monkeypatch.context() as patch:
+        patch.setattr(chain_writer.receipts, "append_behind", die)
+        bundle = ask(told, TASK)
+    assert "Lisbon" in bundle.assembled_context and not bundle.receipt_emitted
+    assert ask(told, TASK).receipt_emitted
+
+
 def test_a_receipt_that_is_not_committed_is_not_promised(told: Services, dying_at: Killer) -> None:
     """Whatever statement the server dies at: a chain without a hole, and no receipt that nobody knows of twice."""
     ask(told, TASK)
