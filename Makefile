@@ -38,6 +38,7 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.llm
 	@$(BIN)/python -m bench.policies
+	@$(BIN)/python -m bench.governed
 	@$(BIN)/python -m bench.query_cache
 
 bench-labels: $(STAMP_DEV) ## precision and recall of label suggestions, with every mistake
