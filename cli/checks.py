@@ -179,9 +179,12 @@ def _model(settings: Settings) -> Check:
             return passed("embeddings", "off: retrieval is lexical only")
         vectors = embedder.embed(["a text to try the model with"])
     except Exception as ex:
-        return failed(
-            "embeddings", f"{type(ex).__name__}: {ex}", "install again: pip install --force-reinstall wordllama"
+        remedy = (
+            "install again: pip install --force-reinstall wordllama"
+            if settings.embedding_model is None
+            else f"set {variable('embedding_model')} to a model that is here (docs/embeddings.md), or leave it unset"
         )
+        return failed("embeddings", f"{type(ex).__name__}: {ex}", remedy)
     return passed("embeddings", f"{embedder.model}, {vectors.shape[1]} dimensions")
 
 

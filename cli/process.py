@@ -60,6 +60,7 @@ def prepare(process: str, **overrides: object) -> Settings:
     os.environ[variable("redis_url")] = connected_redis(settings)
     use_utc()
     use_one_thread_per_product()
+    require_embedding_model(settings)
 
     from config.logging import configure_logging
 
@@ -93,6 +94,22 @@ def require_templates(settings: Settings) -> None:
         from pipelines.template_files import load_templates
 
         load_templates(settings.template_dir)
+
+
+def require_embedding_model(settings: Settings) -> None:
+    """Refuse to start with an embedding model of one's own that is not here.
+
+    Raises:
+        StartFailed: with what was expected, and how the model is installed.
+    """
+    if settings.embedding_provider == "local" and settings.embedding_model is not None:
+        from pipelines.embedder_folders import FolderMissing
+        from pipelines.embedders import configured_model
+
+        try:
+            configured_model(settings)
+        except FolderMissing as ex:
+            raise StartFailed(str(ex)) from ex
 
 
 def require_schema(database_url: str) -> None:

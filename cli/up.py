@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cli.console import Console
-from cli.process import require_templates, use_utc
+from cli.process import require_embedding_model, require_templates, use_utc
 from cli.supervisor import Abandoned, Part, Supervisor
 from config.settings import Settings, load_settings, variable
 from storage.children import Cancelled, Child, StartFailed
@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
             os.environ[variable(name)] = str(getattr(arguments, name))
     settings = load_settings()
     require_templates(settings)
+    require_embedding_model(settings)
     use_utc()
     data_dir = Path(settings.data_dir).resolve()
     console = Console()

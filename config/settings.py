@@ -182,8 +182,8 @@ class Settings:
     )
     embedding_model: str | None = _setting(
         None,
-        "With `local`: folder of a model to use in place of the bundled one. Installations that hold data change their"
-        " model by `statewave embeddings migrate`",
+        "With `local`: what to use in place of the bundled model: the folder of one, or `minilm` (after `make minilm`)."
+        " Installations that hold data change their model by `statewave embeddings migrate`",
         optional_text,
     )
     embedding_dimensions: int | None = _setting(

@@ -28,6 +28,7 @@ from pipelines.services import Services
 from storage import memories, run_dispatch, runs, subjects
 from storage.reading import reading_transaction
 from storage.rows import Memory, Run
+from storage.subjects import SubjectProgress
 from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
@@ -71,6 +72,8 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
             progress = subjects.progress(conn, tenant_id, subject_id)
             if progress is None or progress.uncompiled == 0:
                 return CompileOutcome(memories=[], remaining_episodes=0)
+            if _embeds_slowly(services, progress):
+                break
             run, _ = runs.request_compile(conn, tenant_id, subject_id, run_id=uuid7(), request_id=request_id)
             claimed = runs.claim(
                 conn,
@@ -86,6 +89,13 @@ def compile_now(services: Services, tenant_id: str, subject_id: str, *, request_
                 f"subject {subject_id} is being compiled; ask again when that is done", retry_after=RETRY_AFTER_SECONDS
             )
         time.sleep(POLL_SECONDS)
+    return compile_by_workers(services, tenant_id, subject_id, request_id=request_id)
+
+
+def _embeds_slowly(services: Services, progress: SubjectProgress) -> bool:
+    """Whether a batch of the subject takes seconds of this machine to embed: too long for a request's process."""
+    embedders = services.embedders_of([progress.embedding_model, *progress.changing_models])
+    return any(not embedder.is_instant and not embedder.is_remote for embedder in embedders)
 
 
 def _compile_in_place(services: Services, run: Run) -> CompileOutcome:

@@ -9,8 +9,6 @@ is a table look-up. The table (32,000 × 256, half precision, 16 MB) is mapped, 
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.embedding_models import BUNDLED, ModelName
+from pipelines.embedding_models import BUNDLED
+from pipelines.safetensors_file import TensorPlace, map_tensor, tensors_of, type_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -35,16 +34,8 @@ MOST_CHARS = 20_000
 _CHUNK_TOKENS = 16_384
 
 
-_TYPES = {"F16": "<f2", "F32": "<f4"}
-_MOST_HEADER_BYTES = 1 << 20
-
-
 class LocalEmbedderMissing(RuntimeError):
     """The files of the local embedding model are not installed: pip install wordllama."""
-
-
-class FolderMissing(RuntimeError):
-    """`STATEWAVE_EMBEDDING_MODEL` names no folder with an embedding model."""
 
 
 class LocalEmbedder:
@@ -54,6 +45,7 @@ class LocalEmbedder:
     """
 
     is_remote = False
+    is_instant = True
     reads_sentences = False
 
     def __init__(
@@ -104,38 +96,18 @@ class LocalEmbedder:
                 tokenizer = Tokenizer.from_file(str(tokenizer_file))
                 tokenizer.no_padding()
                 tokenizer.no_truncation()
-                self._loaded = tokenizer, _map_table(weights)
+                self._loaded = tokenizer, map_tensor(weights, _table(weights))
         return self._loaded
 
 
-def dimensions_of_folder(folder: str) -> int:
-    """Width of the vectors of the model in a folder.
+def table_dimensions(folder: Path) -> int:
+    """Width of the vectors of the static model in a folder.
 
     Raises:
-        FolderMissing: when there is none, with what was expected.
+        OSError: when its file cannot be read.
+        ValueError: when it holds something else.
     """
-    try:
-        return _table_shape(Path(folder) / "model.safetensors")[1]
-    except (OSError, ValueError) as ex:
-        raise FolderMissing(
-            f"STATEWAVE_EMBEDDING_MODEL={folder}: expected a folder with tokenizer.json and model.safetensors, which"
-            f" holds one table of token vectors ({ex})"
-        ) from None
-
-
-def open_folder(name: ModelName) -> LocalEmbedder:
-    """The embedder of a folder.
-
-    Raises:
-        FolderMissing: when there is none, or its vectors are of another width than the name says.
-    """
-    folder = name.name or ""
-    found = dimensions_of_folder(folder)
-    if found != name.dimensions or not (Path(folder) / "tokenizer.json").is_file():
-        raise FolderMissing(f"{folder} holds vectors of {found} dimensions, and {name} was asked for")
-    return LocalEmbedder(
-        str(name), found, lambda: (Path(folder) / "tokenizer.json", Path(folder) / "model.safetensors")
-    )
+    return _table(folder / "model.safetensors").shape[1]
 
 
 def _bundled_files() -> tuple[Path, Path]:
@@ -150,37 +122,17 @@ def _model_folder() -> Path:
     return Path(spec.origin).parent
 
 
-def _map_table(path: Path) -> NDArray[np.float16]:
-    rows, columns, dtype, offset = _table(path)
-    return np.memmap(path, dtype=dtype, mode="r", offset=offset, shape=(rows, columns))
-
-
-def _table_shape(path: Path) -> tuple[int, int]:
-    return _table(path)[:2]
-
-
-def _table(path: Path) -> tuple[int, int, str, int]:
-    """(rows, columns, type, offset) of the one tensor of a safetensors file: 8 bytes header length, JSON header, data.
+def _table(path: Path) -> TensorPlace:
+    """The one tensor of a file.
 
     Raises:
         ValueError: when it holds something else.
     """
-    with path.open("rb") as file:
-        start = file.read(8)
-        if len(start) < 8:
-            raise ValueError("not a safetensors file")
-        (length,) = struct.unpack("<Q", start)
-        if not 0 < length < _MOST_HEADER_BYTES:
-            raise ValueError("not a safetensors file")
-        header = json.loads(file.read(length))
-    tensors = [value for name, value in header.items() if name != "__metadata__"]
-    if len(tensors) != 1 or len(tensors[0]["shape"]) != 2:
+    tensors = list(tensors_of(path).values())
+    if len(tensors) != 1 or len(tensors[0].shape) != 2:
         raise ValueError("expected one table and nothing else: a model of static vectors, as Model2Vec writes them")
-    tensor = tensors[0]
-    if tensor["dtype"] not in _TYPES:
-        raise ValueError(f"expected numbers of half or single precision, found {tensor['dtype']}")
-    rows, columns = tensor["shape"]
-    return rows, columns, _TYPES[tensor["dtype"]], 8 + length + tensor["data_offsets"][0]
+    type_of(tensors[0])
+    return tensors[0]
 
 
 def _pool(table: NDArray[np.float16], ids: list[list[int]], out: NDArray[np.float32]) -> None:

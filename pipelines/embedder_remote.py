@@ -33,6 +33,7 @@ class RemoteEmbedder:
     """
 
     is_remote = True
+    is_instant = False
     reads_sentences = True
 
     def __init__(self, name: ModelName, settings: Settings, desk: ProviderDesk) -> None:

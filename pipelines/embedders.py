@@ -6,12 +6,16 @@ from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
+import structlog
+
 from config.settings import Settings
 from pipelines.embedding_models import BUNDLED, ModelName, parse_model
 from pipelines.services import Embedder
 
 if TYPE_CHECKING:
     from pipelines.providers.desk import ProviderDesk
+
+log = structlog.get_logger()
 
 #: Width of a provider's vectors where none is configured (contract: core §15).
 PROVIDER_DIMENSIONS = 1536
@@ -21,7 +25,7 @@ def configured_model(settings: Settings) -> str | None:
     """Name of the model that the settings describe; None for `none`.
 
     Raises:
-        LocalEmbedderMissing: when it is a folder that holds none.
+        FolderMissing: when it is one of an operator's that is not here.
     """
     if settings.embedding_provider == "none":
         return None
@@ -30,10 +34,9 @@ def configured_model(settings: Settings) -> str | None:
         return str(ModelName("litellm", settings.litellm_embedding_model, dimensions))
     if settings.embedding_model in (None, BUNDLED):
         return BUNDLED
-    from pipelines.embedder_local import dimensions_of_folder
+    from pipelines.embedder_folders import dimensions_of
 
-    folder = settings.embedding_model
-    return str(ModelName("local", folder, dimensions_of_folder(folder)))
+    return str(ModelName("local", settings.embedding_model, dimensions_of(settings.embedding_model)))
 
 
 def open_embedder(settings: Settings, *, desk: ProviderDesk | None = None) -> Embedder | None:
@@ -56,13 +59,16 @@ def open_model(settings: Settings, desk: ProviderDesk | None) -> Callable[[str],
             from pipelines.embedder_remote import RemoteEmbedder
 
             return RemoteEmbedder(name, settings, desk)
-        from pipelines.embedder_local import FolderMissing, LocalEmbedder, open_folder
-
         if name.name is None:
+            from pipelines.embedder_local import LocalEmbedder
+
             return LocalEmbedder()
+        from pipelines.embedder_folders import FolderMissing, open_folder
+
         try:
             return open_folder(name)
-        except FolderMissing:
+        except FolderMissing as ex:
+            log.warning("embedding model not to be had", model=model, reason=str(ex))
             return None
 
     return opened

@@ -1,6 +1,7 @@
 """Names of embedding models. A name says everything that is needed to open the model again, keys apart.
 
 wordllama-l2-supercat-256             the bundled model
+local:minilm@384                      the sentence encoder that is an optional part of an installation
 local:/models/potion-base-8M@256      a folder of the operator's, and its dimensions
 litellm:text-embedding-3-small@1536   a provider's model, by LiteLLM's name, and its dimensions
 """

@@ -39,6 +39,8 @@ class Query:
 
     text: str
     """The task without names: what is embedded."""
+    task: str
+    """The task as it was given."""
     terms: NDArray[np.uint32]
     """Distinct terms, names of speakers left out."""
     speakers: tuple[int, ...]
@@ -62,6 +64,7 @@ def parse_task(task: str, *, speakers: Sequence[str], now: datetime) -> Query:
     text = without_names(task, words)
     return Query(
         text=text if named else _without_capitals(text),
+        task=task,
         terms=np.array(query_terms(text), dtype=np.uint32),
         speakers=named,
         dates=tuple(dates_named(task, now=now)),

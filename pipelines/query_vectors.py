@@ -1,7 +1,7 @@
 """The vector of a query: remembered here, remembered on Redis, or made; by one of those who need it at the same time.
 
-Providers take a tenth of a second and more, and charge; the same questions come again. What fails is not tried again
-for a moment, and readers go by words alone meanwhile.
+Providers take a tenth of a second and more, and charge; encoders of this machine take milliseconds; the same questions
+come again. What fails is not tried again for a moment, and readers go by words alone meanwhile.
 
 Key on Redis: `statewave:query:HASH` the vector, little-endian float32, for a day. The query itself is not stored.
 """
@@ -66,7 +66,7 @@ class QueryVectors:
 
         Args:
             make: asks the model.
-            is_shared: whether Redis remembers it too: worth it for providers, slower than the bundled model.
+            is_shared: whether Redis remembers it too: slower than the bundled model, quicker than any other.
         """
         key = blake2b(f"{model}\0{text}".encode("utf-8", "surrogatepass"), digest_size=16).digest()
         with self._lock:

@@ -8,7 +8,7 @@ docs/ranking.md tells what each part is for, and holds the measurement that chos
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,13 @@ class RankingParameters:
 
 
 DEFAULT_PARAMETERS = RankingParameters()
+
+#: With vectors of a sentence encoder, which need less of their neighbours.
+ENCODER_PARAMETERS = replace(
+    DEFAULT_PARAMETERS,
+    semantic=0.6,
+    semantic_window=((0, 1.0), (-1, 0.2), (-2, 0.1), (-3, 0.05), (1, 0.15), (2, 0.1), (3, 0.05)),
+)
 
 
 @dataclass(frozen=True, slots=True)

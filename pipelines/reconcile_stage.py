@@ -102,4 +102,4 @@ def stored_memory(rival: Rival) -> ExistingMemory:
 def _free_embedder(services: Services) -> Embedder | None:
     """The embedder, if asking it costs nothing: comparing with thousands of memories must not."""
     embedder = services.embedder
-    return None if embedder is None or getattr(embedder, "is_remote", False) else embedder
+    return embedder if embedder is not None and embedder.is_instant else None

@@ -33,6 +33,9 @@ class RelatednessParameters:
 
 DEFAULT_RELATEDNESS = RelatednessParameters()
 
+#: With vectors of a sentence encoder: of unrelated texts, the nearest are nearer.
+ENCODER_RELATEDNESS = RelatednessParameters(least=0.18, most=0.51)
+
 #: What every task of an agent may say; it relates to nothing in particular.
 _GENERAL = np.array(
     term_list(

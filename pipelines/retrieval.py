@@ -5,7 +5,7 @@ Context and semantic search both go through here, so there is one ranking.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from functools import partial
@@ -23,8 +23,15 @@ from pipelines.passages import columns_of, speakers_of
 from pipelines.policy.visibility import EVERYTHING, Visibility
 from pipelines.providers.account import Account, charged_to
 from pipelines.query import Query, parse_task
-from pipelines.ranking import Scores, match_terms, score
-from pipelines.relatedness import relatedness
+from pipelines.ranking import (
+    DEFAULT_PARAMETERS,
+    ENCODER_PARAMETERS,
+    RankingParameters,
+    Scores,
+    match_terms,
+    score,
+)
+from pipelines.relatedness import DEFAULT_RELATEDNESS, ENCODER_RELATEDNESS, RelatednessParameters, relatedness
 from pipelines.services import Embedder, Services
 from pipelines.speakers import speaker_hash
 from storage import memories
@@ -108,12 +115,13 @@ def find_passages(
     with charged_to(Account(conn, services.settings, tenant_id, subject_id)):
         vector = _embedded(services, query, embedder)
     matches = match_terms(columns, query.terms)
-    scores = score(columns, query, vector, matches=matches)
+    parameters, thresholds = _parameters(embedder)
+    scores = score(columns, query, vector, parameters, matches=matches)
     if len(vector) == 0:
         # Words alone cannot tell that another wording of the task is nowhere; only that none of its words is.
         is_related = bool(len(query.terms) == 0 or scores.lexical.any())
     else:
-        is_related = relatedness(columns, query, vector, scores, matches).is_related
+        is_related = relatedness(columns, query, vector, scores, matches, thresholds).is_related
     return Found(
         columns,
         speakers,
@@ -207,8 +215,8 @@ def _with_waiting(candidates: Candidates, embedder: Embedder | None) -> tuple[Pa
         return candidates.columns, candidates.speakers
     passages = passages_of_episodes(candidates.waiting, candidates.speakers)
     speakers = list(dict.fromkeys([*candidates.speakers, *speakers_of(passages)]))
-    if embedder is not None and embedder.is_remote:
-        # Found by their words alone until they are compiled: a reader does not wait for somebody else's machine.
+    if embedder is not None and not embedder.is_instant:
+        # Found by their words alone until they are compiled: a reader does not wait for a model.
         vectors = np.zeros((len(passages), embedder.dimensions), dtype=np.float32)
     else:
         vectors = vectors_of(passages, embedder, speakers=candidates.speakers)
@@ -225,6 +233,29 @@ def _embedded(services: Services, query: Query, embedder: Embedder | None) -> ND
     """The query's vector; of no length when there is none, or it is not to be had now."""
     vector = None
     if embedder is not None:
-        make = partial(embedder.embed_query, query.text)
-        vector = services.query_vectors.of(embedder.model, query.text, make, is_shared=embedder.is_remote)
+        texts = [query.text]
+        if _is_encoder(embedder) and query.task != query.text:
+            texts.append(query.task)
+        make = partial(_direction, embedder, texts)
+        vector = services.query_vectors.of(embedder.model, "\n".join(texts), make, is_shared=not embedder.is_instant)
     return np.zeros(0, dtype=np.float32) if vector is None else vector
+
+
+def _direction(embedder: Embedder, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Unit vector between those of the texts."""
+    if len(texts) == 1:
+        return embedder.embed_query(texts[0])
+    total = embedder.embed(texts).sum(axis=0)
+    vector: NDArray[np.float32] = total / max(float(np.linalg.norm(total)), 1e-9)
+    return vector
+
+
+def _parameters(embedder: Embedder | None) -> tuple[RankingParameters, RelatednessParameters]:
+    if embedder is not None and _is_encoder(embedder):
+        return ENCODER_PARAMETERS, ENCODER_RELATEDNESS
+    return DEFAULT_PARAMETERS, DEFAULT_RELATEDNESS
+
+
+def _is_encoder(embedder: Embedder) -> bool:
+    """Whether vectors come from an encoder of this machine, for which this was measured (docs/ranking.md)."""
+    return not embedder.is_instant and not embedder.is_remote

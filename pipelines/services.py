@@ -39,6 +39,10 @@ class Embedder(Protocol):
         """Whether embedding waits for somebody else's machine."""
 
     @property
+    def is_instant(self) -> bool:
+        """Whether a hundred texts take no time that anybody notices: a reader need not be spared it."""
+
+    @property
     def reads_sentences(self) -> bool:
         """Whether it is given passages as they were said. If not, without their commonest words and speakers' names."""
 

@@ -90,3 +90,13 @@ def test_help_names_every_command() -> None:
     assert done.returncode == 0
     for command in ("up", "api", "worker", "scheduler", "migrate", "doctor"):
         assert f"\n    {command}" in done.stdout
+
+
+@pytest.mark.parametrize("part", ["up", "worker"])
+def test_no_part_starts_without_the_model_that_is_set(part: str, tmp_path: Path) -> None:
+    environ = {"STATEWAVE_DATABASE_URL": "postgresql://h/d", "STATEWAVE_REDIS_URL": "redis://h"}
+    environ["STATEWAVE_DATA_DIR"] = str(tmp_path)
+    done = statewave(part, STATEWAVE_EMBEDDING_MODEL=str(tmp_path / "none"), **environ)
+    assert done.returncode == 1
+    assert "expected minilm, or a folder with tokenizer.json" in done.stderr
+    assert "Traceback" not in done.stderr

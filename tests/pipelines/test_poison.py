@@ -203,7 +203,7 @@ def failing(services: Services) -> Services:
     """Services whose embedder does not work."""
 
     class Broken:
-        model, dimensions, is_remote, reads_sentences = "broken", 4, False, True
+        model, dimensions, is_remote, is_instant, reads_sentences = "broken", 4, False, True, True
 
         def embed(self, texts: Any) -> Any:
             raise RuntimeError("no such model")
