@@ -40,6 +40,7 @@ bench: $(STAMP_DEV) ## measure requests per second and latency on a stack of its
 	@$(BIN)/python -m bench.pipeline
 	@$(BIN)/python -m bench.llm
 	@$(BIN)/python -m bench.policies
+	@$(BIN)/python -m bench.governed
 	@$(BIN)/python -m bench.query_cache
 	@$(BIN)/python -m bench.imports
 

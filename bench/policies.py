@@ -12,15 +12,18 @@ import json
 import statistics
 import tempfile
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from psycopg.types.json import Jsonb
 
 from bench.conversation import Conversation, load_directory
 from bench.ingestion import SOURCE
+from cli.text_layout import table
 from config.settings import Settings
 from pipelines.compile import compile_now
-from pipelines.context import ContextRequest, assemble
+from pipelines.context import ContextRequest
 from pipelines.embedders import open_embedder
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.policy import bundles
@@ -40,12 +43,17 @@ KINDS = (
     (GOVERNED, False, "under an enforcing policy"),
     (GOVERNED, True, "the same, with a receipt"),
 )
-SIGNING_KEYS = {"bench": bytes(range(32))}
+KEY_ID = "bench"
+SIGNING_KEYS = {KEY_ID: bytes(range(32))}
 SUBJECT = "bench"
 TOKENS = 1000
 
-#: Every how many memories one is labelled.
-LABELLED_EVERY = 5
+#: Every fifth memory is labelled; of those every fifth so that it is redacted, the others so that they are denied.
+LABEL_SOME = """
+update memories set sensitivity_labels = array[case when n %% 25 = 0 then 'health' else 'private' end]
+  from (select id as numbered, row_number() over (order by id) as n from memories where tenant_id = %(tenant)s) m
+ where id = numbered and n %% 5 = 0
+"""
 
 POLICY = {
     "version": 1,
@@ -55,6 +63,15 @@ POLICY = {
         {"id": "legal", "when": {"memory_has_all_labels": ["legal", "private"]}, "action": "deny"},
     ],
 }
+
+
+class Sample(NamedTuple):
+    """One request: seconds on the clock, of the processor here and in the database, and statements."""
+
+    seconds: float
+    python: float
+    postgres: float
+    statements: int
 
 
 def main() -> None:
@@ -77,38 +94,69 @@ def main() -> None:
 def _measure(database_url: str, told: list[Conversation], requests: int) -> None:
     migrate(database_url)
     settings = Settings(database_url=database_url, receipt_signing_keys=SIGNING_KEYS)
-    pool = open_pool(database_url, size=2)
+    pool = open_pool(database_url, size=1)
     services = Services(settings=settings, pool=pool, embedder=open_embedder(settings), ping_broker=lambda: None)
     for tenant in (PLAIN, GOVERNED):
         _tell(services, tenant, told)
     labelled = _govern(services)
     questions = [question.text for conversation in told for question in conversation.questions]
-    seconds: dict[str, list[float]] = {name: [] for _, _, name in KINDS}
-    statements: dict[str, int] = {}
+    with pool.connection() as conn:
+        backend = conn.info.backend_pid
+    samples: dict[str, list[Sample]] = {name: [] for _, _, name in KINDS}
     for number in range(-20, requests):
         for turn in range(len(KINDS)):
             tenant, with_receipt, name = KINDS[(number + turn) % len(KINDS)]
-            statements_sent.set(0)
-            began = time.perf_counter()
+            before = _now(backend)
             _ask(services, tenant, questions[number % len(questions)], with_receipt=with_receipt)
             if number >= 0:
-                seconds[name].append(time.perf_counter() - began)
-                statements[name] = statements_sent.get()
+                samples[name].append(
+                    Sample(*(after - start for after, start in zip(_now(backend), before, strict=True)))
+                )
     pool.close()
     print(f"context of {TOKENS} tokens, {labelled} labelled memories, {requests} requests of each kind")
-    plain = statistics.median(seconds[KINDS[0][2]])
-    for _, _, name in KINDS:
-        median = statistics.median(seconds[name])
-        overhead = f"{(median / plain - 1) * 100:+.1f} %"
-        print(f"  {name:<28}{median * 1000:7.2f} ms median, {statements[name]} statements {overhead:>9}")
+    print(render(samples))
+
+
+def render(samples: Mapping[str, Sequence[Sample]]) -> str:
+    """The medians of each kind, and what they are over those of the first."""
+    medians = {
+        name: [statistics.median(values) for values in zip(*taken, strict=True)] for name, taken in samples.items()
+    }
+    plain = next(iter(medians.values()))
+    rows = []
+    for name, (seconds, python, postgres, statements) in medians.items():
+        used = python + postgres
+        row = [name, f"{seconds * 1000:.2f}", overhead(seconds, plain[0]), f"{python * 1000:.2f}"]
+        rows.append([*row, f"{postgres * 1000:.2f}", overhead(used, plain[1] + plain[2]), f"{statements:.0f}"])
+    return table(
+        ["context in process", "ms", "over plain", "Python ms", "PostgreSQL ms", "over plain", "statements"], rows
+    )
+
+
+def percent_over(value: float, plain: float) -> float:
+    """By how many percent a value exceeds the plain one."""
+    return (value / plain - 1) * 100
+
+
+def overhead(value: float, plain: float) -> str:
+    """`percent_over`, to be read."""
+    return f"{percent_over(value, plain):+.1f} %"
+
+
+def _now(backend: int) -> tuple[float, float, float, int]:
+    """The clock, this thread's processor time, that of the database's process in seconds, and statements sent."""
+    try:
+        database = int(Path(f"/proc/{backend}/schedstat").read_text().split()[0]) / 1e9
+    except OSError:
+        database = 0.0  # Only Linux tells.
+    return time.perf_counter(), time.thread_time(), database, statements_sent.get()
 
 
 def _ask(services: Services, tenant: str, task: str, *, with_receipt: bool) -> None:
     request = ContextRequest(subject_id=SUBJECT, task=task, max_tokens=TOKENS, caller_type="bench")
-    assembly = assemble(services, tenant, request)
-    if with_receipt:
-        bundle = emission.with_receipt(services, tenant, assembly, request, asked=True, correlation=Correlation())
-        assert bundle.receipt_emitted
+    correlation = Correlation()
+    bundle = emission.context_with_receipt(services, tenant, request, asked=with_receipt, correlation=correlation)
+    assert bundle.receipt_emitted == with_receipt
 
 
 def _tell(services: Services, tenant: str, told: list[Conversation]) -> None:
@@ -137,14 +185,9 @@ def _govern(services: Services) -> int:
     with operator_transaction(services.pool) as conn:
         conn.execute(
             "insert into tenant_configs (tenant_id, config) values (%s, %s)",
-            (GOVERNED, Jsonb({"policy_mode": "enforce", "receipt_signing_key_id": "bench"})),
+            (GOVERNED, Jsonb({"policy_mode": "enforce", "receipt_signing_key_id": KEY_ID})),
         )
-        return conn.execute(
-            "update memories set sensitivity_labels = array['private'] where id in ("
-            " select id from (select id, row_number() over (order by id) as n from memories where tenant_id = %s) m"
-            " where n %% %s = 0)",
-            (GOVERNED, LABELLED_EVERY),
-        ).rowcount
+        return conn.execute(LABEL_SOME, {"tenant": GOVERNED}).rowcount
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ asked are the ones that belong to them. A new scenario is a function here and a 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import count, islice
 from urllib.parse import urlencode
@@ -31,8 +31,16 @@ Episode = dict[str, object]
 class Workload:
     """Builds requests. The same seed gives the same requests."""
 
-    def __init__(self, conversations: Sequence[Conversation], *, host: str, seed: int = 7) -> None:
+    def __init__(
+        self,
+        conversations: Sequence[Conversation],
+        *,
+        host: str,
+        seed: int = 7,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._host = host
+        self._headers = headers
         self._random = random.Random(seed)
         self._conversations = conversations
         self._pairs = [_message_pairs(conversation) for conversation in conversations]
@@ -96,11 +104,9 @@ class Workload:
         episodes = [self._episode(subject_id, kind, position) for position in range(size)]
         return self._post("/v1/episodes/batch", {"episodes": episodes})
 
-    def context(self, *, emit_receipt: bool = False) -> bytes:
+    def context(self, **asked: object) -> bytes:
         subject_id, question = self._question()
-        body: dict[str, object] = {"subject_id": subject_id, "task": question, "max_tokens": CONTEXT_TOKENS}
-        if emit_receipt:
-            body["emit_receipt"] = True
+        body = {"subject_id": subject_id, "task": question, "max_tokens": CONTEXT_TOKENS, **asked}
         return self._post("/v1/context", body)
 
     def search(self, *, semantic: bool) -> bytes:
@@ -137,10 +143,10 @@ class Workload:
         }
 
     def _post(self, path: str, body: object) -> bytes:
-        return encode("POST", path, msgspec.json.encode(body), host=self._host)
+        return encode("POST", path, msgspec.json.encode(body), host=self._host, headers=self._headers)
 
     def _get(self, path: str, query: dict[str, object]) -> bytes:
-        return encode("GET", f"{path}?{urlencode(query)}", host=self._host)
+        return encode("GET", f"{path}?{urlencode(query)}", host=self._host, headers=self._headers)
 
 
 def _scaled(usual: int, *, scale: float) -> int:

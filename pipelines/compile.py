@@ -26,9 +26,10 @@ from pipelines.policy.in_force import reading_as
 from pipelines.providers.calls import ProviderFailure
 from pipelines.services import Services
 from storage import compile_requests, memories, run_dispatch, runs, subjects
+from storage.reading import reading_transaction
 from storage.rows import Memory, Run
 from storage.subjects import SubjectProgress
-from storage.transactions import DATABASE_AWAY, operator_transaction, reading_transaction, tenant_transaction
+from storage.transactions import DATABASE_AWAY, operator_transaction, tenant_transaction
 
 #: Seconds that a synchronous compile waits while somebody else compiles the subject (contract: then 409).
 WAIT_SECONDS = 5.0
@@ -51,7 +52,7 @@ def compile_for(
     outcome = compile_now(services, tenant_id, subject_id, request_id=request_id)
     if not outcome.memories or not outcome.has_policy:
         return outcome
-    with reading_as(services, tenant_id, caller) as reader:
+    with reading_as(services, tenant_id, caller, subject_id=subject_id) as reader:
         shown = reader.visibility(subject_id).shown_memories(outcome.memories)
     return msgspec.structs.replace(outcome, memories=shown)
 

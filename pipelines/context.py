@@ -5,7 +5,8 @@ Deterministic: the same rows, request and clock give the same bytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from uuid import UUID
@@ -25,7 +26,10 @@ from pipelines.services import Services
 from pipelines.session_context import in_situation, read_situation, with_earlier
 from pipelines.session_signals import EarlierResolution
 from pipelines.tokens import count_tokens
+from storage.reading import ReaderState
+from storage.retrieval import SubjectState
 from storage.rows import Memory
+from storage.transactions import Connection
 
 __all__ = ["Assembly", "ContextBundle", "ContextRequest", "assemble", "assemble_context"]
 
@@ -83,54 +87,97 @@ def assemble(
     Args:
         world: The subject as somebody saw it; None for the one that the request names.
     """
+    with assembling(services, tenant_id, request, policy=policy, now=now, world=world) as (assembly, _, _):
+        return assembly
+
+
+@contextmanager
+def assembling(
+    services: Services,
+    tenant_id: str,
+    request: ContextRequest,
+    *,
+    policy: PolicyInForce | None = None,
+    now: datetime | None = None,
+    world: World | None = None,
+    wants_receipt: bool = False,
+) -> Iterator[tuple[Assembly, Connection, ReaderState]]:
+    """As `assemble`, with the transaction that it was read in, which ends with the block unless that has ended it.
+
+    Args:
+        wants_receipt: Whether a receipt is asked for, so that the end of the tenant's chain is read as well.
+    """
     now = now or request.as_of or request.known_at or utcnow()
     world = world or world_of(request.known_at, request.as_of, now=utcnow())
+    opened = world.open_to_rank(services, tenant_id, request.subject_id, wants_receipt=wants_receipt)
+    with opened as (conn, state, subject):
+        assembly = _assembled(
+            services, conn, state, tenant_id, request, policy=policy, now=now, world=world, subject=subject
+        )
+        yield assembly, conn, state
+
+
+def _assembled(
+    services: Services,
+    conn: Connection,
+    state: ReaderState,
+    tenant_id: str,
+    request: ContextRequest,
+    *,
+    policy: PolicyInForce | None,
+    now: datetime,
+    world: World,
+    subject: SubjectState | None,
+) -> Assembly:
     header = context_text.task_header(request.task, request.max_tokens)
-    with world.open_to_rank(services, tenant_id, request.subject_id) as (conn, state, subject):
-        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
-        judgement = reader.judgement(request.subject_id)
-        visibility = reader.acted_upon(judgement)
-        found = find_passages(
-            conn,
-            tenant_id,
-            request.subject_id,
-            task=request.task,
-            services=services,
-            now=now,
-            visibility=visibility,
-            world=world,
-            cache=services.passages,
-            state=subject,
-        )
-        decisions = reader.decisions(judgement, found.stored if found else None)
-        if found is None:
-            return Assembly(bundle_of(request, header), now, state.config_text, decisions)
-        situation = read_situation(
-            conn,
-            tenant_id,
-            request.subject_id,
-            found,
-            task=request.task,
-            session_id=request.session_id,
-            visibility=visibility,
-            valid_at=request.as_of,
-        )
-        earlier: list[EarlierResolution] = []
-        if situation is not None:
-            found = in_situation(found, situation)
-            header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
-        notes, noted = load_notes(conn, tenant_id, request.subject_id, visibility, found.stored, now=now)
-        if len(found.columns) == 0:
-            empty = bundle_of(request, header, delivered=notes, memories=noted, earlier=earlier)
-            return Assembly(empty, now, state.config_text, decisions, found)
-        if not found.is_related:
-            header = context_text.with_nothing_related(header, request.max_tokens)
-            told = explain(found, situation, nothing_of(found, now)) if request.explain else None
-            unrelated = bundle_of(request, header, delivered=notes, memories=noted, explanation=told)
-            return Assembly(unrelated, now, state.config_text, decisions, found)
-        found = reranked(services, conn, tenant_id, request.subject_id, found, task=request.task, now=now)
-        selection = select(found, request, request.max_tokens - count_tokens(header), now)
-        sources = load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
+    reader = reading_on(
+        conn, state, tenant_id, request.caller_id, request.caller_type, kept=services.judgements, policy=policy
+    )
+    judgement = reader.judgement(request.subject_id)
+    visibility = reader.acted_upon(judgement)
+    found = find_passages(
+        conn,
+        tenant_id,
+        request.subject_id,
+        task=request.task,
+        services=services,
+        now=now,
+        visibility=visibility,
+        world=world,
+        cache=services.passages,
+        state=subject,
+    )
+    decisions = reader.decisions(judgement, found.stored if found else None)
+    if found is None:
+        return Assembly(bundle_of(request, header), now, state.config_text, decisions)
+    situation = read_situation(
+        conn,
+        tenant_id,
+        request.subject_id,
+        found,
+        task=request.task,
+        session_id=request.session_id,
+        visibility=visibility,
+        valid_at=request.as_of,
+    )
+    earlier: list[EarlierResolution] = []
+    if situation is not None:
+        found = in_situation(found, situation)
+        header, earlier = with_earlier(header, situation.earlier, request.max_tokens)
+    notes, noted = load_notes(
+        conn, tenant_id, request.subject_id, visibility, found.stored, now=now, known=judgement.notes
+    )
+    if len(found.columns) == 0:
+        empty = bundle_of(request, header, delivered=notes, memories=noted, earlier=earlier)
+        return Assembly(empty, now, state.config_text, decisions, found)
+    if not found.is_related:
+        header = context_text.with_nothing_related(header, request.max_tokens)
+        told = explain(found, situation, nothing_of(found, now)) if request.explain else None
+        unrelated = bundle_of(request, header, delivered=notes, memories=noted, explanation=told)
+        return Assembly(unrelated, now, state.config_text, decisions, found)
+    found = reranked(services, conn, tenant_id, request.subject_id, found, task=request.task, now=now)
+    selection = select(found, request, request.max_tokens - count_tokens(header), now)
+    sources = load_sources(conn, tenant_id, request.subject_id, found, selection.chosen)
     memories: Mapping[UUID, Memory] = sources.memories
     if request.as_of is None:
         memories = {id: memory for id, memory in memories.items() if is_visible(memory, now)}

@@ -15,7 +15,6 @@ from pipelines import context_text
 from pipelines.context_text import Delivered
 from pipelines.explanation import Explanation
 from pipelines.session_signals import EarlierResolution
-from pipelines.tokens import count_tokens
 from storage.passage_columns import Kind
 from storage.rows import Episode, Memory
 
@@ -67,7 +66,9 @@ def bundle_of(
     explanation: Explanation | None = None,
 ) -> ContextBundle:
     explanation = explanation or Explanation()
-    text, tokens, delivered = _within_budget(request, header, delivered)
+    text, tokens, delivered = context_text.within_budget(
+        header, delivered, session_id=request.session_id, max_tokens=request.max_tokens
+    )
     ids: dict[Kind, list[UUID]] = defaultdict(list)
     for kind, source in dict.fromkeys((item.kind, item.source) for item in delivered):
         ids[kind].append(source)
@@ -91,22 +92,6 @@ def bundle_of(
         explain=explanation.candidates if request.explain else msgspec.UNSET,
         search_mode=explanation.search_mode,
     )
-
-
-def _within_budget(
-    request: ContextRequest, header: str, delivered: Sequence[Delivered]
-) -> tuple[str, int, Sequence[Delivered]]:
-    """The text, its tokens, and what is in it.
-
-    Packing adds up costs line by line; should headings that it could not foresee (a day that stands under two sessions)
-    exceed the budget after all, the least useful item goes.
-    """
-    while True:
-        text = context_text.assemble(header, delivered, session_id=request.session_id)
-        tokens = count_tokens(text)
-        if not delivered or tokens <= request.max_tokens:
-            return text, tokens, delivered
-        delivered = delivered[:-1]
 
 
 def _sessions(episodes: Sequence[Episode]) -> list[dict[str, Any]]:

@@ -85,6 +85,36 @@ def assemble(header: str, delivered: Sequence[Delivered], *, session_id: str | N
     return "\n".join(lines).rstrip("\n") + "\n" if lines else ""
 
 
+def within_budget(
+    header: str, delivered: Sequence[Delivered], *, session_id: str | None, max_tokens: int
+) -> tuple[str, int, Sequence[Delivered]]:
+    """The context of as many of the first items as fit, its tokens, and these items.
+
+    Packing adds up costs line by line; should headings that it could not foresee (a day that stands under two sessions)
+    or the notes behind what was packed exceed the budget after all, the least useful items go.
+    """
+
+    def first(count: int) -> tuple[str, int, Sequence[Delivered]]:
+        text = assemble(header, delivered[:count], session_id=session_id)
+        return text, count_tokens(text), delivered[:count]
+
+    fitting = first(len(delivered))
+    count, excess = len(delivered), fitting[1] - max_tokens
+    while excess > 0 and count > 0:
+        # Every item frees at least its own line, so all of these have to go, or one less with a heading.
+        while excess > 0 and count > 0:
+            count -= 1
+            excess -= count_tokens(_line(delivered[count]) + "\n")
+        fitting = first(count)
+        excess = fitting[1] - max_tokens
+    while count < len(delivered) and fitting[1] + count_tokens(_line(delivered[count]) + "\n") <= max_tokens:
+        more = first(count + 1)
+        if more[1] > max_tokens:
+            break
+        fitting, count = more, count + 1
+    return fitting
+
+
 def shorten(text: str, tokens: int) -> str:
     """As much of the beginning as costs at most so many tokens: whole sentences, or whole words where one is longer."""
     if count_tokens(text) <= tokens:
@@ -96,6 +126,12 @@ def shorten(text: str, tokens: int) -> str:
     return _longest(text, [match.end() for match in re.finditer(r"\S+", text)], tokens) or _longest(
         text, list(range(1, len(text))), tokens
     )
+
+
+def _line(item: Delivered) -> str:
+    if item.kind == Kind.TURN:
+        return turn_line(item.text, item.speaker)
+    return memory_line(_one_line(item), item.at)
 
 
 def _one_line(item: Delivered) -> str:

@@ -25,8 +25,9 @@ from storage.history import Watermark
 from storage.passage_cache import PassageCache
 from storage.passage_columns import NEVER, Kind, PassageColumns, concatenate, take
 from storage.passages import BLOCK, decode_blocks
+from storage.reading import ReaderState, first_read, tenant_snapshot
 from storage.retrieval import STATE_FIRST, Candidates, SubjectState, load_candidates, read_state
-from storage.transactions import Connection, ReaderState, first_read, tenant_snapshot
+from storage.transactions import Connection
 
 #: A transaction, and what governs reading in it.
 Opened: TypeAlias = tuple[Connection, ReaderState]
@@ -67,9 +68,13 @@ class World(Protocol):
         """A transaction in which every query sees this world."""
 
     def open_to_rank(
-        self, services: Services, tenant_id: str, subject_id: str
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
     ) -> contextlib.AbstractContextManager[OpenedToRank]:
-        """The same, for whoever loads the subject next."""
+        """The same, for whoever loads the subject next.
+
+        Args:
+            wants_receipt: Whether a receipt of what is read is asked for.
+        """
 
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         """Everything retrievable of the subject; None for an unknown one."""
@@ -84,13 +89,18 @@ class Present:
 
     @contextlib.contextmanager
     def open(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[Opened]:
-        with tenant_snapshot(services.pool, tenant_id) as (conn, state):
+        with tenant_snapshot(services.pool, tenant_id, subject_id) as (conn, state):
             yield conn, state
 
     @contextlib.contextmanager
-    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> Iterator[OpenedToRank]:
         asked = (tenant_id, subject_id, _model(services.embedder))
-        with first_read(services.pool, tenant_id, STATE_FIRST, asked) as (conn, reader, row):
+        opened = first_read(
+            services.pool, tenant_id, STATE_FIRST, asked, subject_id=subject_id, wants_receipt=wants_receipt
+        )
+        with opened as (conn, reader, row):
             yield conn, reader, SubjectState(*row)
 
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
@@ -137,7 +147,9 @@ class Past:
             yield conn, state
 
     @contextlib.contextmanager
-    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> Iterator[OpenedToRank]:
         with self.open(services, tenant_id, subject_id) as (conn, reader):
             yield conn, reader, None
 
@@ -209,7 +221,9 @@ class NothingStored:
             yield conn, state
 
     @contextlib.contextmanager
-    def open_to_rank(self, services: Services, tenant_id: str, subject_id: str) -> Iterator[OpenedToRank]:
+    def open_to_rank(
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
+    ) -> Iterator[OpenedToRank]:
         with self.open(services, tenant_id, subject_id) as (conn, reader):
             yield conn, reader, None
 
@@ -231,9 +245,9 @@ class TrueThen:
         return self.world.open(services, tenant_id, subject_id)
 
     def open_to_rank(
-        self, services: Services, tenant_id: str, subject_id: str
+        self, services: Services, tenant_id: str, subject_id: str, *, wants_receipt: bool = False
     ) -> contextlib.AbstractContextManager[OpenedToRank]:
-        return self.world.open_to_rank(services, tenant_id, subject_id)
+        return self.world.open_to_rank(services, tenant_id, subject_id, wants_receipt=wants_receipt)
 
     def load(self, conn: Connection, wanted: Wanted) -> Candidates | None:
         candidates = self.world.load(conn, wanted)

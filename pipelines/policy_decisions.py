@@ -30,11 +30,16 @@ class SkippedFilter(msgspec.Struct, frozen=True, kw_only=True):
     matched: bool = False
 
 
-class PolicyDecisions(msgspec.Struct, frozen=True, kw_only=True):
-    """The bundle that was in force, and what its rules did. Hash and text are null where no bundle is active."""
+class PolicyDecisions(msgspec.Struct, kw_only=True):
+    """The bundle that was in force, and what its rules did. Hash and text are null where no bundle is active.
+
+    Answers share it (`Judgement.decided`), so nobody changes what it says.
+    """
 
     bundle_hash: str | None
     bundle_yaml: str | None
     mode: Mode
     filters_applied: list[AppliedFilter] = []
     filters_skipped: list[SkippedFilter] = []
+    #: All of it as receipts write it, once one has.
+    written: str | None = None

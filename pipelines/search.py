@@ -47,7 +47,7 @@ def search_memories(
     """
     stripped = (query or "").strip()
     with_meaning = semantic and bool(stripped) and services.embedder is not None
-    with reading_as(services, tenant_id, caller) as reader:
+    with reading_as(services, tenant_id, caller, subject_id=subject_id) as reader:
         conn, visibility = reader.conn, reader.visibility(subject_id)
         if not stripped:
             found = memories.newest_memories(

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from config.deferred import np
 from config.settings import Settings
+from pipelines.policy.kept_judgements import KeptJudgements
 from pipelines.providers.fleet import ModelFleet
 from pipelines.query_vectors import QueryVectors
+from pipelines.receipts.chain_writer import ChainWriter
 from pipelines.tenant_limits import TenantLimits
 from pipelines.usage import Usage
 from storage.passage_cache import PassageCache
@@ -78,6 +80,10 @@ class Services:
     tenant_limits: TenantLimits = field(default_factory=TenantLimits)
     #: Large subjects as they were last read; None where nobody asks for context.
     passages: PassageCache | None = None
+    #: What policies decided about the subjects that were read last.
+    judgements: KeptJudgements = field(default_factory=KeptJudgements)
+    #: Writes the receipts of this process.
+    chains: ChainWriter = field(default_factory=ChainWriter)
 
     def embedder_of(self, model: str | None) -> Embedder | None:
         """The embedder of a model; None if it is not to be had here, or embeddings are turned off.

@@ -42,7 +42,7 @@ def read_timeline(
     `limit` and `offset` hold for each list on its own. `newest_first` takes the page from the newest end; inside the
     page the order stays oldest first. What the policy hides from the caller is on no page.
     """
-    with reading_as(services, tenant_id, caller) as reader:
+    with reading_as(services, tenant_id, caller, subject_id=subject_id) as reader:
         visibility = reader.visibility(subject_id)
         episodes, memories = timeline.page(
             reader.conn,

@@ -46,6 +46,12 @@ select e.id, null, null, null, null, null, e.session_id from sources join episod
  where e.tenant_id = %(tenant)s and e.subject_id = %(subject)s and e.session_id is not null
 """
 
+#: The version of the memories, by the statement that reads them, so that it is that of the very same rows.
+_VERSION = """
+union all
+select null, null, null, memories_version(%(tenant)s, %(subject)s)::text, null, null, null
+"""
+
 
 class BundleRow(msgspec.Struct, frozen=True, kw_only=True):
     """A policy as it was uploaded; `tenant_id` is None for one that holds for all tenants."""
@@ -82,18 +88,28 @@ class SubjectLabels(msgspec.Struct, frozen=True, kw_only=True):
     labelled: list[LabelledMemory] = []
     siblings: list[LabelledMemory] = []
     session_of: dict[UUID, str] = {}
+    #: The memories' version (`ReaderState.memories_version`); None if it was not asked for, or there is none now.
+    version: int | None = None
 
 
-def subject_labels(conn: Connection, tenant_id: str, subject_id: str) -> SubjectLabels:
+def subject_labels(conn: Connection, tenant_id: str, subject_id: str, *, versioned: bool = False) -> SubjectLabels:
     """Everything labelled of the subject, whatever its status, in one statement.
 
     Indexes: memories_labelled; only where something is labelled the subject's other memories are read by
     memories_timeline, and the episodes of both by their primary key.
+
+    Args:
+        versioned: Whether to say which version of the subject's memories this is.
     """
     found = SubjectLabels(labelled=[], siblings=[], session_of={})
+    version = None
     with conn.cursor(binary=True) as cursor:
-        rows = cursor.execute(_LABELLED, {"tenant": tenant_id, "subject": subject_id}).fetchall()
+        statement = _LABELLED + _VERSION if versioned else _LABELLED
+        rows = cursor.execute(statement, {"tenant": tenant_id, "subject": subject_id}).fetchall()
     for id, status, kind, content, labels, sources, session_id in rows:
+        if id is None:
+            version = int(content) if content is not None else None
+            continue
         if kind is None:
             found.session_of[id] = session_id
             continue
@@ -101,7 +117,7 @@ def subject_labels(conn: Connection, tenant_id: str, subject_id: str) -> Subject
             id=id, status=status, kind=kind, content=content, labels=labels, source_episode_ids=sources
         )
         (found.labelled if labels else found.siblings).append(memory)
-    return found
+    return msgspec.structs.replace(found, version=version)
 
 
 def labelled_subjects(conn: Connection, tenant_id: str, subject_ids: Sequence[str]) -> set[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, LiteralString, NamedTuple, Self, TypeAlias
+from typing import Any, LiteralString, Self, TypeAlias
 from uuid import UUID
 
 import msgspec
@@ -46,25 +46,14 @@ _STATEMENTS_BEFORE_REVISION = 3
 #: Times that a request looks again at keys and regions which change under its hands before it gives up.
 _RENEWALS = 10
 
-_ONE_MOMENT: LiteralString = " isolation level repeatable read"
+ONE_MOMENT: LiteralString = " isolation level repeatable read"
 
 _BEGIN: LiteralString = "begin{mode}; set local role {role}; select set_config('app.tenant_id', {tenant}, true)"
-
-#: What every reader of a tenant must know before it reads: the policy that is in force, and the tenant's document as
-#: `storage.tenant_configs.CONFIG_SQL` has it. It travels with the beginning of the transaction.
-_READING: LiteralString = "; select bundle_id, config_text from reader_state()"
 
 #: From here on the rows of tenants that are pinned to another region are gone (migration 0014).
 _KEEPING: LiteralString = (
     "; select set_config('app.elsewhere', tenants_elsewhere({region})::text, true); set local role statewave_regional"
 )
-
-
-class ReaderState(NamedTuple):
-    """What governs reading a tenant's rows: the id of the active policy bundle, and the tenant's document as text."""
-
-    bundle_id: UUID | None
-    config_text: str | None
 
 
 class CountingCursor(psycopg.Cursor[TupleRow]):
@@ -138,38 +127,8 @@ def _configure(statement_timeout_seconds: float, idle_timeout_seconds: float) ->
 @contextlib.contextmanager
 def tenant_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
     """A transaction that sees and writes rows of `tenant_id` only. Commits on leaving, rolls back on any exception."""
-    with _transaction(pool, _begin("statewave_app", tenant_id)) as conn:
+    with _transaction(pool, begin_in("statewave_app", tenant_id)) as conn:
         yield conn
-
-
-@contextlib.contextmanager
-def reading_transaction(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
-    """A tenant's transaction for handing out what is stored, with what governs that, in no more round trips."""
-    with _begun_transaction(pool, _begin("statewave_app", tenant_id, reading=True)) as answers:
-        yield answers.connection, _reader_state(answers)
-
-
-@contextlib.contextmanager
-def tenant_snapshot(pool: Pool, tenant_id: str) -> Iterator[tuple[Connection, ReaderState]]:
-    """A transaction as `reading_transaction` opens it in which all statements see the same rows: for reading what one
-    answer is made of. A write may fail where somebody else wrote since the first statement."""
-    begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
-    with _begun_transaction(pool, begin) as answers:
-        yield answers.connection, _reader_state(answers)
-
-
-@contextlib.contextmanager
-def first_read(
-    pool: Pool, tenant_id: str, statement: bytes, values: Sequence[str]
-) -> Iterator[tuple[Connection, ReaderState, Any]]:
-    """A transaction as `tenant_snapshot` opens it, with the row of a statement that travels with its beginning.
-
-    Args:
-        statement: with `%b` where the values go.
-    """
-    begin = _begin("statewave_app", tenant_id, _ONE_MOMENT, reading=True)
-    with _begun_transaction(pool, begin.with_first(statement, values)) as answers:
-        yield answers.connection, _reader_state(answers, -2), answers.row(-1)
 
 
 def last_read(conn: Connection, statements: bytes, values: Sequence[str]) -> Answers:
@@ -184,33 +143,70 @@ def last_read(conn: Connection, statements: bytes, values: Sequence[str]) -> Ans
 
 
 @contextlib.contextmanager
-def appending_transaction(pool: Pool, tenant_id: str, first: LiteralString) -> Iterator[tuple[Connection, Any]]:
+def appending_transaction(
+    pool: Pool, tenant_id: str, first: LiteralString, conn: Connection | None = None
+) -> Iterator[tuple[Connection, Any]]:
     """A tenant's transaction of two round trips: one begins it and reads, one writes and commits.
 
     Args:
         first: Statements that travel with the beginning, `{tenant}` standing for the tenant; the row of the last is
             handed out, None if there is none.
+        conn: A connection to do it on; a transaction that is open on it is committed first.
 
     Statements inside the block are sent when it is left, together with the commit: their results cannot be read.
     """
-    answers = _begun(pool, _begin("statewave_app", tenant_id, then=first), None)
-    conn = answers.connection
+    begin = begin_in("statewave_app", tenant_id, then=first)
+    answers = _begun(pool, begin, None) if conn is None else _sent(conn, _ending(conn) + begin.text(conn))
+    taken = answers.connection
     try:
         row = answers.row(-1)
         try:
-            with conn.pipeline():
-                yield conn, row
-                conn.execute("commit")
+            with taken.pipeline():
+                yield taken, row
+                taken.execute("commit")
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
-                conn.execute("rollback")
+                taken.execute("rollback")
             raise
     finally:
-        pool.putconn(conn)
+        if conn is None:
+            pool.putconn(taken)
 
 
-def _reader_state(answers: Answers, number: int = -1) -> ReaderState:
-    return ReaderState(*(answers.row(number) or (None, None)))
+def end_with(conn: Connection, tenant_id: str, statements: bytes, values: Sequence[str]) -> Any:
+    """Commit what is open on the connection, and statements in a transaction of their own, in one round trip.
+
+    Args:
+        statements: with `%b` where the values go.
+
+    Returns:
+        The row of the last of them, committed.
+    """
+    begin = begin_in("statewave_app", tenant_id).with_first(statements, values)
+    return _sent(conn, b"%b%b; commit" % (_ending(conn), begin.text(conn))).row(-2)
+
+
+def _ending(conn: Connection) -> bytes:
+    """What ends the transaction that is open on the connection, if one is."""
+    if not is_under_way(conn):
+        return b""
+    _attend(conn)
+    return b"commit; "
+
+
+def _sent(conn: Connection, statements: bytes) -> Answers:
+    """The answers to several statements; after an error no transaction is left open."""
+    try:
+        return messages.send(conn, statements)
+    except BaseException:
+        with contextlib.suppress(*DATABASE_AWAY):
+            conn.execute("rollback")
+        raise
+
+
+def _attend(conn: Connection) -> None:
+    if attend := before_commit.get():
+        attend(conn)
 
 
 @contextlib.contextmanager
@@ -224,7 +220,7 @@ def operator_transaction(
         everywhere: also tenants of other regions, for finding out whose a row is before it is refused.
     """
     region = None if everywhere else kept_region.get()
-    begin = _begin("statewave_operator", "", then=_KEEPING if region is not None else "", region=region or "")
+    begin = begin_in("statewave_operator", "", then=_KEEPING if region is not None else "", region=region or "")
     with _transaction(pool, begin, wait_seconds) as conn:
         yield conn
 
@@ -232,22 +228,23 @@ def operator_transaction(
 @contextlib.contextmanager
 def snapshot_transaction(pool: Pool, tenant_id: str) -> Iterator[Connection]:
     """A transaction of a tenant that sees one moment, however long it reads."""
-    with _transaction(pool, _begin("statewave_app", tenant_id, " isolation level repeatable read, read only")) as conn:
+    with _transaction(
+        pool, begin_in("statewave_app", tenant_id, " isolation level repeatable read, read only")
+    ) as conn:
         yield conn
 
 
-def _begin(
+def begin_in(
     role: str,
     tenant_id: str,
     mode: LiteralString = "",
     *,
-    reading: bool = False,
     then: LiteralString = "",
     region: str = "",
 ) -> Beginning:
     # What the request rests on is asked first, so that whatever else is read here is read in good standing.
     revision = _REVISION if standing.get() is not None else ""
-    return _composed(role, tenant_id, mode, revision + (_READING if reading else "") + then, region)
+    return _composed(role, tenant_id, mode, revision + then, region)
 
 
 @lru_cache(maxsize=1024)
@@ -264,12 +261,12 @@ def _composed(role: str, tenant_id: str, mode: LiteralString, then: LiteralStrin
 def _transaction(
     pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None = None
 ) -> Iterator[Connection]:
-    with _begun_transaction(pool, begin, wait_seconds) as answers:
+    with begun_transaction(pool, begin, wait_seconds) as answers:
         yield answers.connection
 
 
 @contextlib.contextmanager
-def _begun_transaction(
+def begun_transaction(
     pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None = None
 ) -> Iterator[Answers]:
     """The transaction, with the answers of the statements that began it."""
@@ -278,16 +275,22 @@ def _begun_transaction(
     try:
         try:
             yield answers
-            if attend := before_commit.get():
-                attend(conn)
+            is_open = is_under_way(conn)
+            if is_open:
+                _attend(conn)
         except BaseException:
             with contextlib.suppress(*DATABASE_AWAY):
                 conn.execute("rollback")
             raise
-        if conn.pgconn.transaction_status != TransactionStatus.IDLE:  # else it went with the last statement
+        if is_open:  # else it went with the last statement
             messages.send(conn, b"commit")
     finally:
         pool.putconn(conn)
+
+
+def is_under_way(conn: Connection) -> bool:
+    """Whether a transaction has to be ended on the connection: whoever had something to add may have done that."""
+    return conn.pgconn.transaction_status != TransactionStatus.IDLE
 
 
 def _begun_in_good_standing(pool: Pool, begin: Beginning | BeginningWithRead, wait_seconds: float | None) -> Answers:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from api.operations import Call, Operation
 from api.quotas import count_delivery, require_delivery
 from api.schemas.context import ContextCreate, correlation
-from pipelines.context import ContextBundle, ContextRequest, assemble
+from pipelines.context import ContextBundle, ContextRequest
 from pipelines.policy.in_force import caller_of
-from pipelines.receipts.emission import with_receipt
+from pipelines.receipts.emission import context_with_receipt
 
 
 def create(call: Call) -> ContextBundle:
@@ -25,14 +25,8 @@ def create(call: Call) -> ContextBundle:
         as_of=asked.as_of,
         known_at=asked.known_at,
     )
-    assembly = assemble(call.services, call.tenant_id, request)
-    bundle = with_receipt(
-        call.services,
-        call.tenant_id,
-        assembly,
-        request,
-        asked=asked.emit_receipt,
-        correlation=correlation(asked),
+    bundle = context_with_receipt(
+        call.services, call.tenant_id, request, asked=asked.emit_receipt, correlation=correlation(asked)
     )
     count_delivery(call, bundle.token_estimate)
     return bundle

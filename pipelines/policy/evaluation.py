@@ -32,7 +32,9 @@ class Judge:
 
     def __init__(self, bundle: Bundle, caller: Caller) -> None:
         self.bundle = bundle
-        self._rules = [rule for rule in bundle.rules if _admits(rule, caller)]
+        #: Places in the bundle of the rules that concern the caller. Callers with the same places see the same.
+        self.places = tuple(place for place, rule in enumerate(bundle.rules) if _admits(rule, caller))
+        self._rules = [bundle.rules[place] for place in self.places]
         self._decided: dict[frozenset[str], Firing | None] = {}
 
     @property

@@ -1,7 +1,8 @@
 """Reading under the policy in force: every answer about stored rows begins here.
 
-The bundle and the tenant's document come with the beginning of the transaction, so a tenant without a policy pays
-nothing for it. With one, one more statement reads what is labelled of the subject, unless no rule concerns the caller.
+The bundle, the tenant's document and the version of the subject's memories come with the beginning of the transaction,
+so a tenant without a policy pays nothing for it. With one, one more statement reads what is labelled of the subject,
+unless no rule concerns the caller, or this process has judged the same version of it before (`kept_judgements`).
 
 It fails closed: a tenant that enforces gets an error, never an answer without its policy.
 """
@@ -23,6 +24,7 @@ from pipelines import tenant_config
 from pipelines.policy.bundle import Bundle, Mode
 from pipelines.policy.evaluation import Caller, Judge
 from pipelines.policy.judgement import Judgement, judge_subject
+from pipelines.policy.kept_judgements import KeptJudgements, Key
 from pipelines.policy.reader import read_bundle
 from pipelines.policy.visibility import EVERYTHING, Visibility
 from pipelines.policy_decisions import PolicyDecisions
@@ -31,7 +33,8 @@ from pipelines.services import Services
 from pipelines.tenant_config import Known
 from storage import policies
 from storage.passage_columns import PassageColumns
-from storage.transactions import Connection, ReaderState, reading_transaction, tenant_transaction
+from storage.reading import ReaderState, reading_transaction
+from storage.transactions import Connection, tenant_transaction
 
 log = structlog.get_logger()
 
@@ -56,6 +59,8 @@ class Reader:
     caller: Caller
     config: Known
     policy: PolicyInForce
+    state: ReaderState
+    kept: KeptJudgements
 
     def judgement(self, subject_id: str) -> Judgement:
         """What the policy says about the subject, also where it is not acted upon."""
@@ -65,7 +70,14 @@ class Reader:
         judge = Judge(bundle, self.caller)
         if not judge.concerns_caller:
             return Judgement(judge=judge)
-        return judge_subject(judge, policies.subject_labels(self.conn, self.tenant_id, subject_id))
+        key = Key(self.tenant_id, subject_id, bundle.bundle_hash, judge.places)
+        version = self.state.version_of(subject_id)
+        judgement = self.kept.find(key, version)
+        if judgement is None:
+            labels = policies.subject_labels(self.conn, self.tenant_id, subject_id, versioned=version is not None)
+            judgement = judge_subject(judge, labels)
+            self.kept.keep(key, labels.version, judgement)
+        return judgement
 
     def visibility(self, subject_id: str) -> Visibility:
         """What the caller sees of the subject."""
@@ -87,26 +99,40 @@ class Reader:
 
     def decisions(self, judgement: Judgement, columns: PassageColumns | None) -> PolicyDecisions:
         """What a receipt says about the policy."""
+        mode, text = self.policy.mode, self.policy.yaml_content
+        known = judgement.decided.get((mode, text))
+        if known is not None:
+            return known
         applied, skipped = judgement.filters(columns)
-        return PolicyDecisions(
+        decisions = PolicyDecisions(
             bundle_hash=self.policy.bundle.bundle_hash if self.policy.bundle else None,
-            bundle_yaml=self.policy.yaml_content,
-            mode=self.policy.mode,
+            bundle_yaml=text,
+            mode=mode,
             filters_applied=applied,
             filters_skipped=skipped,
         )
+        if judgement.visibility.unlabelled is None:
+            # Otherwise it depends on the passages as well.
+            judgement.decided[mode, text] = decisions
+        return decisions
 
 
 @contextmanager
-def reading_as(services: Services, tenant_id: str, caller: Caller) -> Iterator[Reader]:
+def reading_as(
+    services: Services, tenant_id: str, caller: Caller, *, subject_id: str | None = None
+) -> Iterator[Reader]:
     """Begin a transaction for answering a caller under the policy in force.
+
+    Args:
+        subject_id: whom the answer is about, if that is one subject: what was decided about it lately is used again.
 
     Raises:
         Unavailable: when the policy of a tenant that enforces cannot be read.
     """
-    with reading_transaction(services.pool, tenant_id) as (conn, state):
+    with reading_transaction(services.pool, tenant_id, subject_id) as (conn, state):
         config = tenant_config.parse(state.config_text)
-        yield Reader(conn, tenant_id, caller, config, _in_force(conn, state, config))
+        policy = _in_force(conn, state, config)
+        yield Reader(conn, tenant_id, caller, config, policy, state, services.judgements)
 
 
 @contextmanager
@@ -122,7 +148,7 @@ def viewing_as(
         with tenant_transaction(services.pool, tenant_id) as conn:
             yield conn, EVERYTHING
         return
-    with reading_as(services, tenant_id, viewer) as reader:
+    with reading_as(services, tenant_id, viewer, subject_id=subject_id) as reader:
         yield reader.conn, reader.visibility(subject_id)
 
 
@@ -138,11 +164,13 @@ def reading_on(
     caller_id: str | None,
     caller_type: str | None,
     *,
+    kept: KeptJudgements,
     policy: PolicyInForce | None = None,
 ) -> Reader:
     """A reader in a transaction that has begun, for answers that a tenant may want callers to name themselves for.
 
     Args:
+        kept: where judgements are kept between requests.
         policy: the policy to answer under; None for the one in force, under which callers may have to name themselves.
 
     Raises:
@@ -152,9 +180,9 @@ def reading_on(
     config = tenant_config.parse(state.config_text)
     caller = Caller(id=caller_id, type=caller_type)
     if policy is not None:
-        return Reader(conn, tenant_id, caller, config, policy)
+        return Reader(conn, tenant_id, caller, config, policy, state, kept)
     _require_caller(caller, config)
-    return Reader(conn, tenant_id, caller, config, _in_force(conn, state, config))
+    return Reader(conn, tenant_id, caller, config, _in_force(conn, state, config), state, kept)
 
 
 def caller_of(principal: Principal, caller_id: str | None = None, caller_type: str | None = None) -> Caller:

@@ -13,10 +13,11 @@ from config.deferred import np
 from pipelines.compilation import EDGES, EPISODE_SUMMARY
 from pipelines.policy.evaluation import Firing, Judge
 from pipelines.policy.visibility import Visibility
-from pipelines.policy_decisions import AppliedFilter, SkippedFilter
+from pipelines.policy_decisions import AppliedFilter, PolicyDecisions, SkippedFilter
 from pipelines.terms import term_list
 from storage.passage_columns import Kind, PassageColumns
 from storage.policies import LabelledMemory, SubjectLabels
+from storage.rows import Memory
 
 #: Share of the words of the shorter of two memories that both have, from which one repeats the other.
 REPEATS = 0.5
@@ -27,13 +28,25 @@ _TELLING_CHARS = 4
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What a policy says about a subject, for one caller; what is done about it depends on the policy's mode."""
+    """What a policy says about a subject, for one caller; what is done about it depends on the policy's mode.
+
+    It may be shared between requests (`kept_judgements`), so nobody changes what it says.
+    """
 
     judge: Judge | None = None
     visibility: Visibility = field(default_factory=Visibility)
     fired: Mapping[UUID, Firing] = field(default_factory=dict)
     """By labelled memory that is active."""
     labelled: frozenset[UUID] = frozenset()
+    decided: dict[tuple[str, str | None], PolicyDecisions] = field(default_factory=dict)
+    """What receipts say of it, by the mode and the text of the policy."""
+    notes: dict[UUID, Memory] = field(default_factory=dict)
+    """Redacted memories as they are shown, as far as they were read: they are of the same version as the judgement."""
+
+    @property
+    def size(self) -> int:
+        """How many ids it holds."""
+        return len(self.labelled) + len(self.visibility.denied) + len(self.visibility.withheld_episodes)
 
     def filters(self, columns: PassageColumns | None) -> tuple[list[AppliedFilter], list[SkippedFilter]]:
         """The rules that fired, one entry for each memory, and those that fired for none.

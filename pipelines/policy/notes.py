@@ -16,17 +16,30 @@ _KINDS = {kind.name.lower(): kind for kind in (Kind.PROFILE_FACT, Kind.PROCEDURE
 
 
 def load_notes(
-    conn: Connection, tenant_id: str, subject_id: str, visibility: Visibility, stored: PassageColumns, *, now: datetime
+    conn: Connection,
+    tenant_id: str,
+    subject_id: str,
+    visibility: Visibility,
+    stored: PassageColumns,
+    *,
+    now: datetime,
+    known: dict[UUID, Memory],
 ) -> tuple[list[Delivered], dict[UUID, Memory]]:
     """The subject's redacted memories, newest first, as lines without words and as memories without content.
 
     They are the same for every task and stand behind all that was ranked, so that asking tells nothing about them.
+
+    Args:
+        known: The notes that were read of the same memories before (`Judgement.notes`); those read now join them.
     """
     if not visibility.redacted and visibility.unlabelled is None:
         return [], {}
     ids = visibility.redacted_in(stored, now=int(now.timestamp() * 1_000_000), most=MOST_NOTES)
-    rows = memories.memories_by_ids(conn, tenant_id, subject_id, ids) if ids else {}
-    noted = {id: visibility.shown(rows[id]) for id in ids if id in rows and rows[id].status == "active"}
+    missing = [id for id in ids if id not in known]
+    if missing:
+        rows = memories.memories_by_ids(conn, tenant_id, subject_id, missing)
+        known.update({id: visibility.shown(row) for id, row in rows.items()})
+    noted = {id: known[id] for id in ids if id in known and known[id].status == "active"}
     delivered = [
         Delivered(
             row=-1,

@@ -11,16 +11,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 import msgspec
 
 from config.deferred import np
 from pipelines.policy.evaluation import Firing
+from pipelines.policy.id_sets import IdSet
 from storage.lineage import MemoryView, RelatedMemory
 from storage.passage_columns import Kind, PassageColumns, take
 from storage.rows import Memory
 from storage.selection import NOTHING, IdFilter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: What stands where a redacted text stood (contract: governance §4.3).
 REDACTED = "[REDACTED by policy]"
@@ -120,9 +125,7 @@ class Visibility:
             return columns
         if self.unlabelled is not None:
             return take(columns, np.zeros(0, dtype=np.intp))
-        hidden = [*self.denied, *self.redacted, *self.withheld_episodes]
-        excluded = np.frombuffer(b"".join(id.bytes for id in hidden), dtype="V16")
-        return take(columns, np.flatnonzero(~np.isin(columns.source_id, excluded)))
+        return take(columns, np.flatnonzero(~self._unranked.holds(columns.source_id)))
 
     def redacted_in(self, columns: PassageColumns, *, now: int, most: int) -> list[UUID]:
         """The newest memories with passages that are shown only as notes.
@@ -130,14 +133,30 @@ class Visibility:
         Args:
             now: microseconds since 1970; what ended before is left out.
         """
-        found: list[UUID] = []
-        for row in np.flatnonzero((columns.kind != Kind.TURN) & (columns.valid_until > now))[::-1]:
-            memory_id = UUID(bytes=columns.source_id[row].tobytes())
-            if self.redacts(memory_id):
-                found.append(memory_id)
-                if len(found) == most:
-                    break
-        return found
+        rows = np.flatnonzero((columns.kind != Kind.TURN) & (columns.valid_until > now))
+        found = [
+            UUID(bytes=source) for source in columns.source_id[rows[self._noted(columns.source_id[rows])]].tolist()
+        ]
+        return found[: -most - 1 : -1]
+
+    @cached_property
+    def _unranked(self) -> IdSet:
+        return IdSet((*self.denied, *self.redacted, *self.withheld_episodes))
+
+    @cached_property
+    def _redacted(self) -> IdSet:
+        return IdSet(self.redacted)
+
+    @cached_property
+    def _denied(self) -> IdSet:
+        return IdSet(self.denied)
+
+    def _noted(self, source_ids: NDArray[np.void]) -> NDArray[np.bool_]:
+        """`redacts`, of a column."""
+        redacted = self._redacted.holds(source_ids)
+        if self.unlabelled is not None and self.unlabelled.action == "redact":
+            return redacted | ~self._denied.holds(source_ids)
+        return redacted
 
 
 #: Nothing is hidden.

@@ -6,7 +6,7 @@ how much of the subject was seen (`retrieval`), from which the same context can 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -18,7 +18,7 @@ from config.deferred import np
 from pipelines.claims import DEFAULT_CLAIM_KEYS
 from pipelines.context import Assembly, ContextRequest
 from pipelines.policy_decisions import PolicyDecisions
-from pipelines.receipts.canonical import Body, text_hash
+from pipelines.receipts.canonical import Body, Written, is_plain, text_hash, written
 from pipelines.receipts.conflict_status import Stated, stated
 from pipelines.retrieval import Found, microseconds
 from pipelines.support.handoff import Briefing, HandoffRequest
@@ -76,16 +76,40 @@ def of_handoff(briefing: Briefing, request: HandoffRequest) -> Body:
     }
 
 
-def of_policy(decisions: PolicyDecisions | None, *, mode: str, captured_at: datetime) -> Body:
+def written_entries(entries: list[dict[str, Any]]) -> Written | list[dict[str, Any]]:
+    """The entries of a receipt in canonical form, unless a score needs more care than speed."""
+    scores = (entry["score"] for entry in entries)
+    return written(entries) if all(score is None or is_plain(score) for score in scores) else entries
+
+
+def policy_of(made: PolicyDecisions) -> Body:
+    """What the policy decided."""
+    return {
+        "policy_bundle_hash": made.bundle_hash,
+        "filters_applied": msgspec.to_builtins(made.filters_applied),
+        "filters_skipped": msgspec.to_builtins(made.filters_skipped),
+        "mode": made.mode,
+    }
+
+
+def written_policy(made: PolicyDecisions) -> Written:
+    """`policy_of` in canonical form. PERF: written once for all receipts of the same decisions."""
+    if made.written is None:
+        made.written = written(policy_of(made))
+    return Written(made.written)
+
+
+def of_policy(
+    decisions: PolicyDecisions | None,
+    *,
+    mode: str,
+    captured_at: datetime,
+    policy: Callable[[PolicyDecisions], Body | Written] = policy_of,
+) -> Body:
     """What the policy decided, and the policy itself."""
     made = decisions or PolicyDecisions(bundle_hash=None, bundle_yaml=None, mode=_mode(mode))
     return {
-        "policy": {
-            "policy_bundle_hash": made.bundle_hash,
-            "filters_applied": [msgspec.to_builtins(item) for item in made.filters_applied],
-            "filters_skipped": [msgspec.to_builtins(item) for item in made.filters_skipped],
-            "mode": made.mode,
-        },
+        "policy": policy(made),
         "policy_snapshot": {
             "bundle_hash": made.bundle_hash,
             "bundle_yaml": made.bundle_yaml,
@@ -115,10 +139,12 @@ def _entries(
     tenant_config: str | None,
 ) -> list[dict[str, Any]]:
     claim_keys = DEFAULT_CLAIM_KEYS.with_additions(parse(tenant_config).config.claim_keys or {})
-    entries = [_memory(*each) for each in zip(memories, stated(memories, claim_keys), strict=True)]
-    entries += [_episode(episode) for episode in episodes]
-    for rank, entry in enumerate(entries, start=1):
-        score = scores.get(UUID(entry.get("memory_id") or entry["episode_id"]))
+    facts = zip(memories, stated(memories, claim_keys), strict=True)
+    delivered = [(memory.id, _memory(memory, fact)) for memory, fact in facts]
+    delivered += [(episode.id, _episode(episode)) for episode in episodes]
+    entries = [entry for _, entry in delivered]
+    for rank, (id, entry) in enumerate(delivered, start=1):
+        score = scores.get(id)
         entry["rank"] = rank
         entry["score"] = None if score is None else round(score, SCORE_DECIMALS)
     return entries

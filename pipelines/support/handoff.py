@@ -151,7 +151,9 @@ def brief(
     now = now or utcnow()
     subject_id, session_id = request.subject_id, request.session_id
     with world.open(services, tenant_id, subject_id) as (conn, state):
-        reader = reading_on(conn, state, tenant_id, request.caller_id, request.caller_type, policy=policy)
+        reader = reading_on(
+            conn, state, tenant_id, request.caller_id, request.caller_type, kept=services.judgements, policy=policy
+        )
         judgement = reader.judgement(subject_id)
         visibility = reader.acted_upon(judgement)
         snapshot = world.facts(conn, tenant_id, subject_id)

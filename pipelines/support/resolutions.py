@@ -74,7 +74,7 @@ def list_resolutions(
 
     Of a session with an episode that the policy withholds from the caller, summary and metadata are redacted.
     """
-    with reading_as(services, tenant_id, caller) as reader:
+    with reading_as(services, tenant_id, caller, subject_id=subject_id) as reader:
         visibility = reader.visibility(subject_id)
         page = resolutions.list_resolutions(
             reader.conn, tenant_id, subject_id, status=status, limit=limit, offset=offset

@@ -8,8 +8,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage import messages
+from storage.reading import first_read
 from storage.standing import before_commit
-from storage.transactions import Pool, first_read, last_read, statements_sent, tenant_transaction
+from storage.transactions import Pool, last_read, statements_sent, tenant_transaction
 
 #: Everything that text columns take.
 TEXTS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))

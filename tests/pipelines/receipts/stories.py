@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pipelines.compile import compile_now
-from pipelines.context import ContextBundle, ContextRequest, assemble
+from pipelines.context import ContextBundle, ContextRequest
 from pipelines.ingest import NewEpisode, append_episodes
 from pipelines.receipts import emission, reading
 from pipelines.receipts.body import Correlation
@@ -65,8 +65,7 @@ def ask(
 ) -> ContextBundle:
     """A context with its receipt, as the API makes it."""
     request = ContextRequest(**{"subject_id": SUBJECT, "task": task, "max_tokens": 1000, **fields})
-    assembly = assemble(services, tenant, request)
-    return emission.with_receipt(services, tenant, assembly, request, asked=emit, correlation=Correlation())
+    return emission.context_with_receipt(services, tenant, request, asked=emit, correlation=Correlation())
 
 
 def hand_over(services: Services, session: str, *, tenant: str = TENANT, emit: bool | None = True) -> Handoff:

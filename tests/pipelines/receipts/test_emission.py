@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from structlog.testing import capture_logs
 
-from pipelines.receipts import emission, reading
+from pipelines.receipts import chain_writer, reading
 from pipelines.receipts.canonical import canonical_bytes, chain_hash
 from pipelines.services import Services
 from pipelines.support.resolutions import record_resolution
@@ -139,13 +139,29 @@ def test_without_a_receipt_there_is_still_a_context(told: Services, monkeypatch:
     def fail(*_: Any) -> None:
         raise psycopg.errors.DiskFull("no space: 'I live in Lisbon'")
 
-    monkeypatch.setattr(emission.receipts, "append", fail)
+    ask(told, TASK)
+    monkeypatch.setattr(chain_writer.receipts, "append_behind", fail)
     with capture_logs() as logs:
         bundle = ask(told, TASK)
     assert (bundle.receipt_id, bundle.receipt_emitted) == (None, False)
     assert "Lisbon" in bundle.assembled_context
     told_of = [entry for entry in logs if entry["event"] == "receipt_emission_failed"]
     assert len(told_of) == 1 and "Lisbon" not in str(told_of)
+
+
+def test_a_connection_that_dies_of_the_receipt_costs_no_context(
+    told: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(conn: Any, *_: Any) -> None:
+        conn.close()
+        raise psycopg.OperationalError("gone")
+
+    ask(told, TASK)
+    with monkeypatch.context() as patch:
+        patch.setattr(chain_writer.receipts, "append_behind", die)
+        bundle = ask(told, TASK)
+    assert "Lisbon" in bundle.assembled_context and not bundle.receipt_emitted
+    assert ask(told, TASK).receipt_emitted
 
 
 def test_a_receipt_that_is_not_committed_is_not_promised(told: Services, dying_at: Killer) -> None:
@@ -174,11 +190,11 @@ def statements(work: Callable[[], Any]) -> int:
     return statements_sent.get()
 
 
-def test_a_receipt_costs_one_group_of_statements_and_none_where_the_gate_says_no(told: Services) -> None:
+def test_a_receipt_costs_one_round_trip(told: Services) -> None:
     ask(told, TASK)
     plain = statements(lambda: ask(told, TASK, emit=False))
-    assert statements(lambda: ask(told, TASK)) - plain <= 4
-    # Begin, candidates, memories, episodes, commit: the tenant's configuration comes with the candidates.
+    assert statements(lambda: ask(told, TASK)) == plain + 1, "it is a transaction of one message"
+    # Begin, candidates, memories, episodes, commit: the tenant's configuration comes with the beginning.
     assert plain <= 5
 
 

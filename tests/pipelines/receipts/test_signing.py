@@ -13,7 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from config.settings import Settings
-from pipelines.receipts.canonical import SIGNATURE, canonical_bytes, chain_hash, signed_bytes
+from pipelines.receipts.body import written_entries
+from pipelines.receipts.canonical import (
+    SIGNATURE,
+    Written,
+    canonical_bytes,
+    chain_hash,
+    is_plain,
+    joined,
+    members_of,
+    signed_bytes,
+    written,
+)
 from pipelines.receipts.emission import signed
 from pipelines.receipts.offline import chain_breaks, verify_body
 from pipelines.receipts.signing import ED25519, HMAC, Keyring, keyring_of_document, public_keys
@@ -64,6 +75,31 @@ def test_the_canonical_form_survives_being_read_and_written(body: dict[str, Any]
     assert canonical_bytes(json.loads(once)) == once
     # However somebody's own JSON library escapes it.
     assert canonical_bytes(json.loads(json.dumps(body, ensure_ascii=True, indent=2))) == once
+
+
+@few
+@given(BODIES, st.booleans())
+def test_what_is_signed_and_chained_is_the_canonical_form(body: dict[str, Any], is_signed: bool) -> None:
+    """Although every member is written once, and members that were written before are taken as they are."""
+    members = members_of(body)
+    assert joined(members) == canonical_bytes(body)
+    half = {name: Written(members[name]) if place % 2 else value for place, (name, value) in enumerate(body.items())}
+    assert joined(members_of(half)) == canonical_bytes(body)
+    receipt, canonical, chained = signed(body, KEYRING, *(("h1", HMAC) if is_signed else (None, None)))
+    assert canonical == signed_bytes(receipt)
+    assert chained.hex() == chain_hash(receipt)
+
+
+@few
+@given(st.lists(st.dictionaries(TEXT, TEXT | st.integers() | st.none() | st.booleans() | st.floats().filter(is_plain))))
+def test_what_is_written_fast_is_the_canonical_form(entries: list[dict[str, Any]]) -> None:
+    assert written(entries) == canonical_bytes(entries).decode()
+
+
+@pytest.mark.parametrize("score", [5e-05, -9.9e-05, 1e-06, 1e16, 0.0001, 12.0, 0.0, -0.0, 0.123457, None])
+def test_a_score_is_written_as_ever(score: float | None) -> None:
+    entries = [{"score": score}]
+    assert members_of({"selected_entries": written_entries(entries)}) == members_of({"selected_entries": entries})
 
 
 @few
