@@ -11,7 +11,7 @@ import pytest
 from config.clock import utcnow
 from config.errors import Conflict
 from config.settings import Settings
-from pipelines import compile_stages, embedding_change
+from pipelines import compile_stages, embedding_change, embedding_stages
 from pipelines.compile import compile_now
 from pipelines.context import ContextRequest, assemble_context
 from pipelines.embedders import open_embedder
@@ -26,9 +26,9 @@ from tests.fixtures.encoders import WIDTH, write_encoder
 
 TENANT = "acme"
 STAGES = {
-    (embedding_change.KIND, embedding_change.BEGIN): embedding_change.begin,
-    (embedding_change.KIND, embedding_change.FILL): embedding_change.fill,
-    (embedding_change.KIND, embedding_change.FINISH): embedding_change.finish,
+    (embedding_change.KIND, embedding_change.BEGIN): embedding_stages.begin,
+    (embedding_change.KIND, embedding_change.FILL): embedding_stages.fill,
+    (embedding_change.KIND, embedding_change.FINISH): embedding_stages.finish,
     ("compile", compile_stages.COMPILE): compile_stages.draft,
     ("compile", compile_stages.LABEL): compile_stages.label,
     ("compile", compile_stages.EMBED): compile_stages.embed,
