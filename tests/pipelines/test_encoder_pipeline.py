@@ -11,7 +11,7 @@ import pytest
 from config.clock import utcnow
 from config.errors import Conflict
 from config.settings import Settings
-from pipelines import compile_stages, embedding_change, embedding_stages
+from pipelines import compile_stages, embedding_change, embedding_stages, embedding_status
 from pipelines.compile import compile_now
 from pipelines.context import ContextRequest, assemble_context
 from pipelines.embedders import open_embedder
@@ -120,4 +120,4 @@ def test_a_subject_moves_from_static_vectors_to_the_encoder_and_back(services: S
     assert widths(services) == (WIDTH, before[1])
     embedding_change.roll_back(encoding.pool)
     assert widths(encoding) == before
-    assert embedding_change.status(encoding.pool, configured_model=BUNDLED).subjects[0].model == BUNDLED
+    assert embedding_status.status(encoding.pool, configured_model=BUNDLED).subjects[0].model == BUNDLED
