@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import os
 import time
 from pathlib import Path
@@ -10,6 +12,11 @@ from config.metrics import disown_metrics
 from config.settings import ConfigurationError, Settings, load_settings, variable
 from storage import embedded_postgres, embedded_redis
 from storage.children import StartFailed
+
+_ARENAS = "2"
+
+#: The parameter's number in glibc's malloc.h. Other C libraries have no such function, or refuse it.
+_M_ARENA_MAX = -8
 
 
 def connected_database(settings: Settings) -> str:
@@ -55,6 +62,7 @@ def prepare(process: str, **overrides: object) -> Settings:
     disown_metrics()
     settings = load_settings()
     use_one_thread_per_product()
+    use_few_arenas()
     require_files(settings)
     database_url = connected_database(settings)
     os.environ[variable("database_url")] = database_url
@@ -79,8 +87,14 @@ def use_one_thread_per_product() -> None:
     the library reserves memory. Read when numpy is first imported."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    # Many request threads would otherwise each get an arena of their own from the C library.
-    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+
+
+def use_few_arenas() -> None:
+    """Keep the C library from giving each thread an arena of its own: what big texts left behind in one of them is used
+    by no other. The variable is for processes that are started from this one; this one has read it already."""
+    os.environ.setdefault("MALLOC_ARENA_MAX", _ARENAS)
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, int(os.environ["MALLOC_ARENA_MAX"]))
 
 
 def require_files(settings: Settings) -> None:

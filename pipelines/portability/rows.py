@@ -93,7 +93,7 @@ def completed(section: str, number: int, text: bytes, *, seq: int) -> bytes:
 
 def language_of_memory(text: bytes) -> str | None:
     """What full-text search indexes a memory by; None where its text does not say."""
-    return full_text_language(msgspec.json.decode(text, type=_Content).content)
+    return full_text_language(msgspec.json.decode(text, type=_Content).content or "")
 
 
 def numbered(text: bytes, seq: int) -> bytes:
@@ -103,7 +103,8 @@ def numbered(text: bytes, seq: int) -> bytes:
 
 
 class _Content(msgspec.Struct):
-    content: str
+    #: Empty where there is none: the database refuses such a memory, and says of which column.
+    content: str | None = ""
 
 
 def renamed(section: str, text: bytes, namespace: UUID) -> bytes:

@@ -359,7 +359,7 @@ class TestRawSql:
         assert (everything_of(world.pool, VICTIM), everything_of(world.pool, "")) == before
 
     def test_as_one_tenant_it_reads_no_other(self, conn: psycopg.Connection[Any], tables: list[str]) -> None:
-        conn.execute("select set_config('app.tenant_id', 'nobodys-tenant', false)")
+        conn.execute("select set_config('app.tenant_id', 'tenant-without-rows', false)")
         for table in tables:
             if table != "access_revision":  # one number, the same for all
                 assert conn.execute(f"select * from {table}").fetchall() == [], table
