@@ -66,14 +66,22 @@ class Harness:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.lines: list[str] = []
+        #: Lines that nobody has waited for: a part may speak before the supervisor has said that it started it.
+        self._passed: list[str] = []
 
     def read_until(self, text: str) -> str:
-        """The next line that contains `text`; all lines are kept."""
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.lines.append(line.rstrip())
+        """The first line that contains `text` and was not returned before; all lines are kept."""
+        for line in self._passed:
             if text in line:
-                return line.rstrip()
+                self._passed.remove(line)
+                return line
+        assert self.process.stdout is not None
+        for raw in self.process.stdout:
+            line = raw.rstrip()
+            self.lines.append(line)
+            if text in line:
+                return line
+            self._passed.append(line)
         raise AssertionError(f"{text!r} never came: {self.lines}")
 
     def interrupt(self) -> None:
