@@ -43,6 +43,7 @@ CHECKS = [
 #: What asks for more than a valid request: a subject that is there, a confirmed number, a checksum.
 NEVER_BY_CHANCE = {
     *("/admin/subjects/bulk-delete", "/admin/export/{subject_id:path}", "/admin/import", "/admin/import/lines"),
+    "/admin/memory/clone",
 }
 
 #: What this installation, without a language model and with nothing to change, answers to valid requests.
