@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +112,30 @@ def test_no_part_starts_without_the_model_that_is_set(part: str, tmp_path: Path)
     assert done.returncode == 1
     assert "expected minilm, or a folder with tokenizer.json" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="another C library")
+def test_threads_share_the_few_arenas_of_the_c_library(tmp_path: Path) -> None:
+    """The variable that bounds them is read before the first line of ours runs, so it would be too late to set it."""
+    report = tmp_path / "malloc.xml"
+    code = f"""
+import ctypes, threading
+from cli.process import use_few_arenas
+use_few_arenas()
+libc = ctypes.CDLL(None)
+libc.fopen.restype = libc.malloc.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+def allocate():
+    together.wait()
+    libc.malloc(1000)
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+file = ctypes.c_void_p(libc.fopen({str(report)!r}.encode(), b"w"))
+libc.malloc_info(0, file)
+libc.fclose(file)
+"""
+    environ = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    subprocess.run([sys.executable, "-c", code], env=environ, check=True, timeout=60)
+    assert 1 <= report.read_text().count("<heap nr=") <= 2
